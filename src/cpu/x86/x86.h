@@ -21,6 +21,7 @@ struct cpus;
 struct vcpu;
 struct apic;
 struct vtime;
+struct host_stubs;
 struct x86_insn;
 
 enum x86_gpr { X86_RAX, X86_RCX, X86_RDX, X86_RBX, X86_RSP, X86_RBP, X86_RSI, X86_RDI,
@@ -250,6 +251,7 @@ struct x86_cpu {
 	struct vtime *vtime;
 	const struct log *log;
 	struct log_limit guest_log;
+	struct host_stubs *stubs; /* one reference; host_stub.h */
 	void *engine_priv;
 };
 
