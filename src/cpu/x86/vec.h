@@ -43,13 +43,20 @@ static inline void x86_vec_check(struct x86_cpu *c, uint32_t attr)
 		x86_vec_unavailable(c, attr);
 }
 
+/* Exceptions that FSW.ES stands for. The host would fault on its next waiting
+ * instruction, so that this and not the bit is what decides. */
+static inline unsigned x86_x87_unmasked(const struct x86_cpu *c)
+{
+	return c->fx.fsw & ~c->fx.fcw & 0x3fu;
+}
+
 /* A waiting x87 instruction. False: an exception is pending that goes to IRQ 13
  * (CR0.NE clear); the instruction will run again later. */
 static inline bool x86_x87_check(struct x86_cpu *c)
 {
 	if (unlikely(c->cr0 & (X86_CR0_EM | X86_CR0_TS)))
 		x86_raise(c, X86_EXC_NM);
-	return likely(!(c->fx.fsw & X86_FSW_ES)) || x86_x87_pending(c);
+	return likely(!x86_x87_unmasked(c)) || x86_x87_pending(c);
 }
 
 static inline void x86_x87_check_nowait(struct x86_cpu *c)
@@ -64,7 +71,7 @@ static inline bool x86_mmx_check(struct x86_cpu *c)
 		x86_raise_ud(c);
 	if (unlikely(c->cr0 & X86_CR0_TS))
 		x86_raise(c, X86_EXC_NM);
-	return likely(!(c->fx.fsw & X86_FSW_ES)) || x86_x87_pending(c);
+	return likely(!x86_x87_unmasked(c)) || x86_x87_pending(c);
 }
 
 /* Whole-operand copies; both pages of a crossing are checked first. */
