@@ -156,6 +156,14 @@ void check_exc_at(const char *name, int got, int vector, ulong error, const void
 	}
 }
 
+void check_exc_at_hw(const char *name, int got, int vector, ulong error, const void *ip)
+{
+	if (rt_is_tcg)
+		check_skip(name, "not under TCG");
+	else
+		check_exc_at(name, got, vector, error, ip);
+}
+
 _Noreturn void rt_power_off(void)
 {
 	outw(PM1A_CNT, 0x2000); /* SLP_EN, SLP_TYP 0: S5 */

@@ -118,6 +118,7 @@ void check_exc(const char *name, int got, int vector, ulong error);
 /* As check_exc, and the saved instruction pointer. */
 void check_exc_at(const char *name, int got, int vector, ulong error, const void *ip);
 void check_exc_hw(const char *name, int got, int vector, ulong error);
+void check_exc_at_hw(const char *name, int got, int vector, ulong error, const void *ip);
 _Noreturn void rt_finish(void);
 _Noreturn void rt_power_off(void);
 extern bool rt_is_tcg;
