@@ -16,10 +16,10 @@
 
 #include "src/base/err.h"
 #include "src/base/log.h"
+#include "src/mem/mem.h"
 
 struct bus;
 struct loop;
-struct mem;
 struct vtime;
 struct vcpu;
 struct cpus;
@@ -43,7 +43,7 @@ struct engine_desc {
 	void (*print_stats)(struct cpus *s, int fd);
 };
 
-extern const struct engine_desc *const engines[]; /* NULL-terminated; engines.def */
+extern const struct engine_desc *const engines[]; /* NULL-terminated; engines.def, best first */
 
 enum vcpu_state { VCPU_RUNNING, VCPU_HALTED, VCPU_WAIT_SIPI, VCPU_PAUSED, VCPU_STOPPED };
 
@@ -86,7 +86,10 @@ struct cpus {
 	pthread_cond_t gate_changed;
 	unsigned inside;       /* vCPUs in engine->run() */
 	unsigned exclusive;    /* threads that hold or want the complex to themselves */
+	bool owned;            /* one of them has it */
 	bool paused, stopping;
+	bool engine_ready;
+	struct mem_listener listener;
 };
 
 struct cpus_config {

@@ -22,6 +22,7 @@ struct vcpu;
 struct apic;
 struct vtime;
 struct x86_insn;
+struct host_stubs;
 
 enum x86_gpr { X86_RAX, X86_RCX, X86_RDX, X86_RBX, X86_RSP, X86_RBP, X86_RSI, X86_RDI,
 	       X86_R8, X86_R9, X86_R10, X86_R11, X86_R12, X86_R13, X86_R14, X86_R15 };
@@ -197,6 +198,8 @@ struct x86_cpu {
 	bool stack32;       /* SS.B (not meaningful in 64-bit code) */
 	bool stop_block;    /* leave the block after this instruction: code or mode changed */
 	bool halted;
+	bool recheck;       /* this CPU's own note to call x86_poll_events() at the next boundary:
+			     * IF was set or the TPR lowered while an interrupt may be pending */
 	bool wait_sipi;     /* application processor before its SIPI */
 	uint8_t int_shadow; /* X86_SHADOW_*: what the next boundary must not deliver */
 	struct x86_tlb_entry *tlb; /* the table that data accesses at this CPL/AC use */
@@ -236,6 +239,10 @@ struct x86_cpu {
 	struct x86_tlb_entry tlbs[X86_TLB_CLASSES][X86_TLB_ENTRIES];
 	gpa_t tlb_gpa[X86_TLB_CLASSES][X86_TLB_ENTRIES]; /* page gpa, for slow paths */
 	uint8_t tlb_flags[X86_TLB_CLASSES][X86_TLB_ENTRIES]; /* X86_TLBF_*, see mmu.c */
+	uint16_t tlb_list[X86_TLB_CLASSES][X86_TLB_ENTRIES]; /* indices in use, any order */
+	unsigned tlb_used[X86_TLB_CLASSES];
+
+	uint32_t tlb_epoch; /* bumped by every flush: what was looked up before is stale */
 
 	jmp_buf fault_jmp; /* where x86_raise() goes; set by the engine's run loop */
 
@@ -250,6 +257,7 @@ struct x86_cpu {
 	struct vtime *vtime;
 	const struct log *log;
 	struct log_limit guest_log;
+	struct host_stubs *stubs; /* host code for vector and x87 arithmetic (host_stub.h); owned */
 	void *engine_priv;
 };
 
@@ -293,10 +301,13 @@ _Noreturn void x86_raise_soft(struct x86_cpu *c, unsigned vector);
 void x86_deliver_exception(struct x86_cpu *c);
 
 /*
- * At an instruction boundary with request bits or traps pending: takes what is
- * due by priority (SDM vol. 3, 6.9): #DB traps, SMI, NMI, INTR where IF and
- * shadow allow. Clears int_shadow when it was consumed. Returns true if an event
- * was delivered or cpu state changed (so that the loop looks again). (exception.c)
+ * At an instruction boundary with request bits or recheck set: takes what is due
+ * by priority (SDM vol. 3, 6.9): NMI, INTR where IF and int_shadow allow. First
+ * clears recheck and the request bits INTR and NMI, so that a masked interrupt
+ * does not keep the run loop here: whatever unmasks it (STI, POPF, IRET, MOV CR8,
+ * APIC) sets recheck. Ends HLT when something is delivered. int_shadow is the run
+ * loop's: it executes one instruction and clears it. Returns true if an event
+ * was delivered. (exception.c)
  */
 bool x86_poll_events(struct x86_cpu *c);
 
