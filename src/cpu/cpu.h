@@ -16,10 +16,10 @@
 
 #include "src/base/err.h"
 #include "src/base/log.h"
+#include "src/mem/mem.h"
 
 struct bus;
 struct loop;
-struct mem;
 struct vtime;
 struct vcpu;
 struct cpus;
@@ -43,7 +43,7 @@ struct engine_desc {
 	void (*print_stats)(struct cpus *s, int fd);
 };
 
-extern const struct engine_desc *const engines[]; /* NULL-terminated; engines.def */
+extern const struct engine_desc *const engines[]; /* NULL-terminated; engines.def, best first */
 
 enum vcpu_state { VCPU_RUNNING, VCPU_HALTED, VCPU_WAIT_SIPI, VCPU_PAUSED, VCPU_STOPPED };
 
@@ -77,6 +77,10 @@ struct cpus {
 	bool (*pic_pending)(void *opaque);
 	int (*pic_ack)(void *opaque);
 	void *pic_opaque;
+	/* A local APIC ended a level-triggered interrupt: for the IOAPICs. Any vCPU
+	 * thread, without the device lock. */
+	void (*eoi)(void *opaque, uint8_t vector);
+	void *eoi_opaque;
 	/* A CPU asked for the machine's end: a triple fault. Any vCPU thread. */
 	void (*triple_fault)(void *opaque, unsigned vcpu);
 	/* An unmasked x87 exception with CR0.NE clear asks for IRQ 13; NULL: the
@@ -89,7 +93,10 @@ struct cpus {
 	pthread_cond_t gate_changed;
 	unsigned inside;       /* vCPUs in engine->run() */
 	unsigned exclusive;    /* threads that hold or want the complex to themselves */
+	bool owned;            /* one of them has it */
 	bool paused, stopping;
+	bool engine_ready;
+	struct mem_listener listener;
 };
 
 struct cpus_config {

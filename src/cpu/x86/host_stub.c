@@ -58,65 +58,56 @@ static void on_sigfpe(int sig, siginfo_t *info, void *ctx)
 	signal(SIGFPE, SIG_DFL);
 }
 
-static int install_handler(struct err *err)
+static int install_handler(void)
 {
 	struct sigaction sa = { .sa_sigaction = on_sigfpe, .sa_flags = SA_SIGINFO | SA_ONSTACK };
 
 	sigemptyset(&sa.sa_mask);
-	if (sigaction(SIGFPE, &sa, NULL))
-		return err_set(err, -errno, "cannot handle SIGFPE: %s", strerror(errno));
-	return 0;
+	return sigaction(SIGFPE, &sa, NULL);
 }
 
-static int map_code(struct host_stubs *s, struct err *err)
+/* Maps the code memory at two addresses. -1: errno. */
+static int map_code(struct host_stubs *s)
 {
-	int r, fd = memfd_create("bothy-host-stubs", MFD_CLOEXEC);
+	int e, fd = memfd_create("bothy-host-stubs", MFD_CLOEXEC);
+	uint8_t *rw = MAP_FAILED, *rx = MAP_FAILED;
 
 	if (fd < 0)
-		return err_set(err, -errno, "cannot make memory for host code: %s",
-			       strerror(errno));
-	if (ftruncate(fd, CODE_BYTES))
-		goto fail;
-	s->rw = mmap(NULL, CODE_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-	if (s->rw == MAP_FAILED)
-		goto fail;
-	s->rx = mmap(NULL, CODE_BYTES, PROT_READ | PROT_EXEC, MAP_SHARED, fd, 0);
-	if (s->rx == MAP_FAILED) {
-		r = errno;
-		munmap(s->rw, CODE_BYTES);
-		errno = r;
-		goto fail;
+		return -1;
+	if (!ftruncate(fd, CODE_BYTES))
+		rw = mmap(NULL, CODE_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	if (rw != MAP_FAILED)
+		rx = mmap(NULL, CODE_BYTES, PROT_READ | PROT_EXEC, MAP_SHARED, fd, 0);
+	e = errno;
+	close(fd);
+	if (rx == MAP_FAILED) {
+		if (rw != MAP_FAILED)
+			munmap(rw, CODE_BYTES);
+		errno = e;
+		return -1;
 	}
-	close(fd);
+	s->rw = rw;
+	s->rx = rx;
 	return 0;
-fail:
-	r = -errno;
-	close(fd);
-	return err_set(err, r, "cannot map memory for host code: %s%s", strerror(-r),
-		       r == -EACCES || r == -EPERM
-			       ? " (executable memory is forbidden here; allow it for this program)"
-			       : "");
 }
 
-struct host_stubs *host_stubs_new(struct err *err)
+struct host_stubs *host_stubs_new(void)
 {
 	struct host_stubs *s = calloc(1, sizeof(*s));
 
-	if (!s) {
-		err_set(err, -ENOMEM, "out of memory for the table of host code");
+	if (!s)
 		return NULL;
-	}
-	if (map_code(s, err) || install_handler(err)) {
-		if (s->rx) {
-			munmap(s->rw, CODE_BYTES);
-			munmap(s->rx, CODE_BYTES);
-		}
+	if (map_code(s)) {
 		free(s);
 		return NULL;
 	}
 	pthread_mutex_init(&s->lock, NULL);
 	atomic_init(&s->refs, 1);
 	s->used = host_emit_header(s->rw);
+	if (install_handler()) {
+		host_stubs_free(s);
+		return NULL;
+	}
 	return s;
 }
 
@@ -126,7 +117,7 @@ struct host_stubs *host_stubs_get(struct host_stubs *s)
 	return s;
 }
 
-void host_stubs_put(struct host_stubs *s)
+void host_stubs_free(struct host_stubs *s)
 {
 	if (!s || atomic_fetch_sub_explicit(&s->refs, 1, memory_order_acq_rel) != 1)
 		return;

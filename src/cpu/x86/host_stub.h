@@ -20,7 +20,6 @@
 
 #include <stdint.h>
 
-#include "src/base/err.h"
 #include "src/cpu/x86/insn.h"
 #include "src/cpu/x86/x86.h"
 
@@ -29,11 +28,13 @@ struct host_stubs;
 /*
  * Makes an empty table with one reference. Also installs the process-wide SIGFPE
  * handler that ends a stub whose instruction raised an unmasked SIMD exception;
- * any other SIGFPE gets the default action. NULL with @err set on failure.
+ * any other SIGFPE gets the default action. NULL with errno set on failure: out of
+ * memory, or the host forbids executable mappings (EACCES, EPERM).
  */
-struct host_stubs *host_stubs_new(struct err *err);
+struct host_stubs *host_stubs_new(void);
+/* Another reference to share the table between vCPUs; each ends with _free(). */
 struct host_stubs *host_stubs_get(struct host_stubs *s);
-void host_stubs_put(struct host_stubs *s); /* NULL is fine */
+void host_stubs_free(struct host_stubs *s); /* NULL is fine */
 
 /* General registers and flags that pass through a vector stub. */
 struct host_gpr {
