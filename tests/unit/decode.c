@@ -45,6 +45,8 @@ static uint64_t rnd(struct fixture *f)
 static void report(struct fixture *f, unsigned mode, const uint8_t *bytes, const char *name,
 		   const char *what, const char *ours)
 {
+	ZydisDisassembledInstruction z;
+
 	f->differ++;
 	for (unsigned n = 0; n < f->nseen; n++)
 		if (!strncmp(f->seen[n], name, sizeof(f->seen[n]) - 1))
@@ -55,7 +57,12 @@ static void report(struct fixture *f, unsigned mode, const uint8_t *bytes, const
 	print_error("mode %u, ", mode);
 	for (int n = 0; n < X86_MAX_INSN; n++)
 		print_error("%02x ", bytes[n]);
-	print_error(": %s: %s differs; ours: %s\n", name, what, ours);
+	z.text[0] = 0;
+	ZydisDisassembleIntel(mode == X86_MODE_64   ? ZYDIS_MACHINE_MODE_LONG_64
+			      : mode == X86_MODE_32 ? ZYDIS_MACHINE_MODE_LONG_COMPAT_32
+						    : ZYDIS_MACHINE_MODE_LONG_COMPAT_16,
+			      0, bytes, X86_MAX_INSN, &z);
+	print_error(": %s: %s differs; theirs: %s; ours: %s\n", name, what, z.text, ours);
 }
 
 /* Our mnemonic: x86_format()'s first word that is no prefix. */
@@ -142,9 +149,9 @@ static bool reg_equal(const struct x86_insn *i, const ZydisDecodedOperand *o, un
 	case X86_O_Gb: case X86_O_Gw: case X86_O_Gd: case X86_O_Gv: case X86_O_Gy:
 		return r == gpr(i->reg, size);
 	case X86_O_By: return r == gpr(i->vvvv, size);
-	case X86_O_Sw: return r == ZYDIS_REGISTER_ES + i->reg;
-	case X86_O_Cd: return r == ZYDIS_REGISTER_CR0 + i->reg;
-	case X86_O_Dd: return r == ZYDIS_REGISTER_DR0 + i->reg;
+	case X86_O_Sw: return r == (ZydisRegister)ZYDIS_REGISTER_ES + i->reg;
+	case X86_O_Cd: return r == (ZydisRegister)ZYDIS_REGISTER_CR0 + i->reg;
+	case X86_O_Dd: return r == (ZydisRegister)ZYDIS_REGISTER_DR0 + i->reg;
 	case X86_O_AL: case X86_O_AX: case X86_O_EAX: case X86_O_rAX: return r == gpr(X86_RAX, size);
 	case X86_O_CL: return r == ZYDIS_REGISTER_CL;
 	case X86_O_DX: return r == ZYDIS_REGISTER_DX;
