@@ -63,7 +63,8 @@ struct vcpu {
 struct cpu_model; /* cpuid.h */
 
 struct cpus {
-	unsigned count; /* 1..255 */
+	unsigned count; /* 1..255; while they are being built, how many there are */
+	unsigned total; /* how many there will be */
 	struct vcpu *vcpu;
 	const struct engine_desc *engine;
 	void *engine_priv;
