@@ -112,13 +112,17 @@ struct x86_row {
 	const char *name; /* mnemonic, lower case, Intel syntax */
 	uint8_t map, opcode;
 	uint8_t pp, ext, mod, vex, vl, vw;
-	uint8_t rm; /* exact ModRM.rm for rows such as 0F 01 C1; X86_EXT_ANY else */
+	/* Exact ModRM.rm for rows such as 0F 01 C1; for an opcode without ModRM its
+	 * low three bits with REX.B (NOP is 90 with register 0); X86_EXT_ANY else. */
+	uint8_t rm;
 	uint8_t opnd[4];
 	uint8_t mem_bytes; /* width of the memory operand where the operand kind does not say */
 	uint8_t feature;   /* enum x86_feature */
 	uint32_t attr;
 	uint16_t flags_read, flags_write; /* X86_FL_ARITH subsets (undefined counts as written) */
-	x86_op_fn fn[4]; /* by operand size 1, 2, 4, 8 bytes; equal where it does not matter */
+	/* By operand size 1, 2, 4, 8 bytes; equal where it does not matter. fn where
+	 * the rm operand is a register (or there is none), fn_mem where it is memory. */
+	x86_op_fn fn[4], fn_mem[4];
 	uint16_t id; /* enum x86_op, for the translator */
 };
 
@@ -165,6 +169,8 @@ int x86_decode(const uint8_t *bytes, size_t avail, unsigned mode, const uint64_t
  * snprintf does. @rip: address of the instruction, for relative targets. */
 int x86_format(const struct x86_insn *i, uint64_t rip, char *buf, size_t size);
 
+/* Indexed by enum x86_op. A row that names an opcode-embedded register (Zb, Zv)
+ * stands for its opcode and the seven that follow. */
 extern const struct x86_row x86_rows[];
 extern const size_t x86_nrows;
 
