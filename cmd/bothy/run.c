@@ -29,6 +29,7 @@ struct links {
 	int our_control, our_serial;
 	bool listens;           /* serial is a listening socket */
 	char *unlink_path;      /* its path, for bothy-vm to remove */
+	const char *made_file;  /* --serial file: that we created */
 };
 
 static void close_fd(int *fd)
@@ -60,13 +61,15 @@ static int path_exists(const char *path, struct err *err)
 
 static int serial_file(struct links *l, const char *path, struct err *err)
 {
-	struct stat st;
+	struct stat st = { .st_mode = 0 };
 
 	/* Devices may be written to; anything else must not be there yet. */
 	if (stat(path, &st) == 0 && S_ISCHR(st.st_mode))
 		l->serial = open(path, O_RDWR | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
 	else
 		l->serial = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+	if (l->serial >= 0 && !S_ISCHR(st.st_mode))
+		l->made_file = path;
 	if (l->serial >= 0)
 		return 0;
 	if (errno == EEXIST)
@@ -252,6 +255,18 @@ static int start(const struct opt_value *v, struct links *l, struct console_conf
 	return 0;
 }
 
+/* Nothing is left behind: no socket, and no empty file of a machine that failed. */
+static void clean_up(struct links *l, bool failed)
+{
+	struct stat st;
+
+	/* Gone already unless bothy-vm was killed. */
+	if (l->unlink_path)
+		unlink(l->unlink_path);
+	if (l->made_file && failed && stat(l->made_file, &st) == 0 && st.st_size == 0)
+		unlink(l->made_file);
+}
+
 int cmd_run(int argc, char **argv)
 {
 	const struct cmd_desc *cmd = &cli_commands[CLI_RUN];
@@ -260,7 +275,7 @@ int cmd_run(int argc, char **argv)
 			   .our_serial = -1 };
 	struct console_config cc;
 	struct err err = { "" };
-	bool help;
+	bool help, started;
 	int ret = opts_parse(cmd, argc, argv, v, &help, &err);
 
 	if (ret < 0) {
@@ -272,21 +287,18 @@ int cmd_run(int argc, char **argv)
 		return 0;
 	}
 	ret = start(v, &l, &cc, &err);
+	started = ret == 0;
 	close_fd(&l.config);
 	close_fd(&l.control);
 	close_fd(&l.serial);
-	if (ret < 0) {
+	if (started) {
+		ret = console_run(&cc);
+		close_fd(&cc.signal_fd);
+	} else {
 		fprintf(stderr, "bothy: %s\n", err.text);
 		ret = ret == -EINVAL ? 2 : 1;
-		if (l.unlink_path)
-			unlink(l.unlink_path);
-	} else {
-		ret = console_run(&cc);
-		/* Gone already unless its process was killed. */
-		if (l.unlink_path)
-			unlink(l.unlink_path);
-		close_fd(&cc.signal_fd);
 	}
+	clean_up(&l, ret != 0);
 	close_fd(&l.our_control);
 	close_fd(&l.our_serial);
 	free(l.unlink_path);

@@ -2,8 +2,10 @@
 #include "src/vm/vm.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
 #include <stdatomic.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -16,11 +18,12 @@
 #include "src/cpu/cpu.h"
 #include "src/cpu/engines.h"
 #include "src/cpu/x86/x86.h"
+#include "src/dev/chardev.h"
 #include "src/dev/firmware/boot.h"
 #include "src/machine/board.h"
 #include "src/machine/boot_cpu.h"
 #include "src/mem/mem.h"
-#include "src/vm/serial_io.h"
+#include "src/vm/serial_listen.h"
 
 /* What vCPU threads asked for; bits of vm->asked. */
 #define ASK_RESET 0x1u
@@ -37,7 +40,7 @@ struct vm {
 	struct mem *mem;
 	struct cpus *cpus;
 	struct board *board;
-	struct serial_io *serial;
+	struct chardev *serial;
 	struct boot_file kernel;
 	struct boot_file *modules;
 	size_t module_count;
@@ -183,10 +186,9 @@ void vm_reset(struct vm *vm, enum vm_reason reason)
 	}
 	stop_cpus(vm);
 	atomic_store(&vm->asked, 0);
-	board_reset(vm->board);
 	cpus_reset(vm->cpus);
 	vm->panicked = false;
-	if (boot(vm, &err) < 0) {
+	if (board_reset(vm->board, &err) < 0 || boot(vm, &err) < 0) {
 		log_error(vm->log, "the machine cannot start again: %s", err.text);
 		vm_end(vm, VM_REASON_HOST_ERROR);
 		return;
@@ -233,8 +235,6 @@ void vm_end(struct vm *vm, enum vm_reason reason)
 	stop_cpus(vm);
 	vm->state = VM_SHUTDOWN;
 	vm->end_reason = reason;
-	if (vm->serial)
-		serial_io_flush(vm->serial);
 	tell(vm, VM_EVENT_SHUTDOWN, reason);
 	loop_stop(vm->loop);
 }
@@ -325,6 +325,7 @@ static int build_board(struct vm *vm, struct err *err)
 	struct board_config bc = {
 		.memory_bytes = vm->cfg.memory_bytes,
 		.cpus = vm->cpus,
+		.serial = vm->serial,
 		.env = {
 			.mem = vm->mem,
 			.bus = vm->bus,
@@ -338,14 +339,22 @@ static int build_board(struct vm *vm, struct err *err)
 		.panicked = ask_panic,
 		.panicked_opaque = vm,
 	};
-	int ret = board_new(&bc, &vm->board, err);
 
-	if (ret < 0)
-		return ret;
-	if (vm->cfg.serial == VM_SERIAL_NONE)
-		return 0;
-	return serial_io_new(vm->loop, vm->cfg.serial_fd, vm->cfg.serial == VM_SERIAL_LISTEN,
-			     vm->board, &vm->serial, err);
+	return board_new(&bc, &vm->board, err);
+}
+
+static int open_serial(struct vm *vm, struct err *err)
+{
+	struct chardev_fd_config fc = { .in_fd = vm->cfg.serial_fd, .out_fd = vm->cfg.serial_fd };
+
+	if (vm->cfg.serial == VM_SERIAL_FD) {
+		if ((fcntl(fc.out_fd, F_GETFL) & O_ACCMODE) == O_WRONLY)
+			fc.in_fd = -1; /* a file that only takes */
+		vm->serial = chardev_fd_new(vm->loop, &fc, err);
+	}
+	if (vm->cfg.serial == VM_SERIAL_LISTEN)
+		vm->serial = serial_listen_new(vm->loop, vm->cfg.serial_fd, err);
+	return vm->serial || vm->cfg.serial == VM_SERIAL_NONE ? 0 : -EIO;
 }
 
 static int open_files(struct vm *vm, struct err *err)
@@ -377,12 +386,16 @@ int vm_new(const struct vm_config *cfg, struct vm **out, struct err *err)
 		/* From here on a failure is no longer wrong use. */
 		ret = open_files(vm, err);
 		if (ret == 0)
+			ret = open_serial(vm, err);
+		if (ret == 0)
 			ret = build_board(vm, err);
 		if (ret == 0) {
 			bus_lock(vm->bus);
-			board_reset(vm->board);
-			cpus_reset(vm->cpus);
-			ret = boot(vm, err);
+			ret = board_reset(vm->board, err);
+			if (ret == 0) {
+				cpus_reset(vm->cpus);
+				ret = boot(vm, err);
+			}
 			bus_unlock(vm->bus);
 		}
 		if (ret == -EINVAL)
@@ -403,8 +416,12 @@ void vm_free(struct vm *vm)
 	/* The vCPUs first: they use everything else. */
 	if (vm->cpus)
 		cpus_stop(vm->cpus);
-	serial_io_free(vm->serial);
 	board_free(vm->board);
+	if (vm->serial) {
+		bus_lock(vm->bus);
+		chardev_close(vm->serial);
+		bus_unlock(vm->bus);
+	}
 	cpus_free(vm->cpus);
 	boot_files_free(vm->modules, vm->module_count);
 	boot_file_close(&vm->kernel);

@@ -26,6 +26,7 @@ struct vm;
 
 enum vm_serial_kind { VM_SERIAL_NONE, VM_SERIAL_FD, VM_SERIAL_LISTEN };
 
+/* Strings stay the caller's and outlive the VM. */
 struct vm_config {
 	uint64_t memory_bytes;
 	unsigned cpus;      /* 1..255 */
