@@ -115,6 +115,8 @@ int must_check cpus_start(struct cpus *s, struct err *err); /* creates the threa
 void cpus_resume(struct cpus *s);
 void cpus_pause(struct cpus *s); /* returns when every vCPU is outside engine->run();
 				  * not from a vCPU thread */
+void cpus_pause_request(struct cpus *s); /* any thread, does not wait: every vCPU leaves
+					  * engine->run() at its next instruction */
 void cpus_stop(struct cpus *s);  /* pause and join */
 void cpus_reset(struct cpus *s); /* paused: power-on state, all of them */
 

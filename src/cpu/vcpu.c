@@ -384,6 +384,14 @@ void cpus_pause(struct cpus *s)
 	pthread_mutex_unlock(&s->gate);
 }
 
+void cpus_pause_request(struct cpus *s)
+{
+	pthread_mutex_lock(&s->gate);
+	s->paused = true;
+	pthread_mutex_unlock(&s->gate);
+	ask_all_to_leave(s, NULL);
+}
+
 void cpus_stop(struct cpus *s)
 {
 	if (!s->count)

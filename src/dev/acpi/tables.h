@@ -29,6 +29,7 @@ struct acpi_config {
 	bool i8042;             /* keyboard controller with a keyboard and a mouse */
 	bool rtc;
 	bool s3;                /* offer suspend to RAM */
+	uint16_t pvpanic_port;  /* 0: none */
 };
 
 /* A 4- or 8-byte field at @at that holds an offset into the blob as built for base 0:
