@@ -95,6 +95,14 @@ int diff_case_insn_at(const struct diff_case *d, uint64_t rip)
 	return -1;
 }
 
+void diff_fill_ro(uint8_t page[4096])
+{
+	struct diff_rng r = { 0x726f };
+
+	for (unsigned k = 0; k < 4096; k += 8)
+		st_le64(page + k, rng64(&r) >> (k >> 3 & 63));
+}
+
 void diff_regs_init(struct diff_regs *r)
 {
 	memset(r, 0, sizeof(*r));

@@ -215,6 +215,7 @@ struct native *native_new(struct err *err)
 		goto fail;
 	memcpy(n->back + DIFF_STUB, native_stub_begin,
 	       (size_t)(native_stub_end - native_stub_begin));
+	diff_fill_ro(n->back + DIFF_PG_RO * 4096);
 	n->ctx = ctx_page();
 	n->ctx->xmask = xsave_mask();
 	n->ctx->fault_fn = on_fault;
