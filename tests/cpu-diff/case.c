@@ -44,7 +44,7 @@ static int fix_up(struct diff_case *d, unsigned k)
 {
 	struct diff_insn *i = &d->insn[k];
 	uint8_t *p = d->code + d->insn_off[k] + i->fix_off;
-	uint64_t to = diff_code_rip(d, d->insn_off[i->target]);
+	uint64_t to = diff_code_rip(d, d->insn_off[min_of(i->target, d->n)]);
 	int64_t v = (int64_t)to;
 
 	if (d->insn_off[k] + i->len > DIFF_CODE_LEN)

@@ -208,7 +208,9 @@ int must_check diff_decode(const struct diff_case *d, const uint64_t *features,
 /* Random state. (values.c) */
 uint64_t diff_value(struct diff_rng *r, unsigned size_bytes);
 void diff_random_regs(struct diff_rng *r, struct diff_case *d);
-void diff_random_mem(struct diff_rng *r, struct diff_case *d);
+#define DIFF_POOL_LEN 0x10000
+void diff_fill_pool(uint8_t *pool); /* always the same: what memory is filled from */
+void diff_random_mem(struct diff_rng *r, const uint8_t *pool, struct diff_case *d);
 
 /* A case from its seed. @row: enum x86_op that must occur, -1 for any. (gen.c) */
 struct diff_gen {
@@ -216,6 +218,7 @@ struct diff_gen {
 	const uint64_t *features;
 	unsigned modes; /* bit n: X86_MODE n may be used */
 	uint32_t *weight; /* per row: how much it is wanted */
+	uint8_t pool[DIFF_POOL_LEN];
 	struct diff_case probe;
 	struct diff_result result;
 };

@@ -23,6 +23,7 @@
 #define G_STACK_TOP 0x8000
 #define G_TABLES 0x10000
 #define G_REGION 0x100000
+#define G_STUB (G_REGION + DIFF_REGION)
 #define RAM_BYTES 0x200000
 
 #define PTE_P 1ull
@@ -80,7 +81,7 @@ static void map_region(struct engine *e, uint64_t base)
 	for (unsigned k = 0; k < DIFF_CODE_LEN; k += 4096)
 		map_page(e, base + DIFF_PG_CODE * 4096 + k, G_REGION + DIFF_PG_CODE * 4096 + k,
 			 PTE_U);
-	map_page(e, base + DIFF_STUB, G_REGION + DIFF_STUB, PTE_U);
+	map_page(e, base + DIFF_STUB, G_STUB, PTE_U);
 }
 
 /* SDM vol. 3, 3.4.5; @access as LAR gives it, @limit in the descriptor's units. */
@@ -217,7 +218,7 @@ struct engine *engine_new(const char *name, struct err *err)
 	fill_ldt(e);
 	fill_idt(e);
 	diff_fill_ro(e->ram + G_REGION + DIFF_PG_RO * 4096);
-	memset(e->ram + G_REGION + DIFF_STUB, 0xf4, 4096);
+	memset(e->ram + G_STUB, 0xf4, 4096);
 	cfg.mem = e->mem;
 	cfg.bus = e->bus;
 	cfg.vtime = e->vtime;

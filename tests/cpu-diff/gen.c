@@ -88,6 +88,8 @@ static bool encode_one(struct grow *w, unsigned row, bool wild, bool mutate)
 		if (w->loop_to < 0 && target > w->cond_until)
 			w->cond_until = target;
 	}
+	if (w->want_target > w->cond_until)
+		w->cond_until = w->want_target;
 	return true;
 }
 
@@ -161,7 +163,7 @@ static void begin(struct grow *w, uint64_t seed)
 	if (rng_pct(w->r, 20))
 		d->code_off = (uint16_t)(0x1000 - rng_below(w->r, 60)); /* across the page end */
 	diff_random_regs(w->r, d);
-	diff_random_mem(w->r, d);
+	diff_random_mem(w->r, w->g->pool, d);
 	memcpy(w->g->result.mem, d->mem, DIFF_MEM_LEN);
 	d->init.sel[X86_CS] = diff_cs(d);
 	w->now = d->init;
@@ -183,23 +185,26 @@ static void push_to_end(struct grow *w)
 
 void diff_generate(struct diff_gen *g, uint64_t seed, int row, struct diff_case *d)
 {
-	struct diff_rng rng = { seed * 0x9e3779b97f4a7c15ull + 0x1234567 };
+	struct diff_rng first = { seed }, rng = { rng64(&first) };
 	struct grow w = { .g = g, .r = &rng, .d = d, .row = row, .loop_to = -1 };
 	unsigned want, style;
+	bool weak = false; /* what came cannot be built upon */
 
 	begin(&w, seed);
 	want = 1 + rng_below(&rng, 14);
 	style = rng_below(&rng, 100);
-	for (unsigned t = 0; t < 80 && d->n < want && !w.faulted; t++) {
-		bool last = d->n + 1 >= want;
+	for (unsigned t = 0; t < 80 && d->n < want && !w.faulted && !weak; t++) {
+		bool last = d->n + 1u >= want;
 		unsigned pick = row >= 0 && (last || rng_pct(&rng, 30)) ? (unsigned)row
 									 : pick_row(&w);
 		bool fault_ok = diff_row_info(pick)->rule == DIFF_FAULTS
-					? last || (int)pick == row || rng_pct(&rng, 20)
+					? last || (row >= 0 && pick == (unsigned)row) || rng_pct(&rng, 20)
 					: last ? rng_pct(&rng, 40) : rng_pct(&rng, 4);
 
 		if (style < 4 && d->n < 8 && t % 8 == 7)
 			grow_loop(&w);
+		else if (diff_row_info(pick)->weak_dest)
+			weak = grow_by(&w, pick, false, false, false);
 		else
 			grow_by(&w, pick, style > 85 && (last || rng_pct(&rng, 30)),
 				style > 92 && rng_pct(&rng, 40), fault_ok);

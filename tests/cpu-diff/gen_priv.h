@@ -12,7 +12,7 @@ struct grow {
 	int row;              /* wanted; -1 any */
 	struct diff_regs now; /* behind the last instruction */
 	unsigned cond_until;  /* instructions below this index may be jumped over */
-	unsigned want_target;
+	unsigned want_target; /* where the instruction being prepared will go; 0: on */
 	int loop_to;          /* where the next relative branch goes; -1: forward */
 	bool faulted;
 };

@@ -11,7 +11,7 @@
 struct options {
 	const char *engine, *row, *corpus, *file;
 	uint64_t seed, count, one_case;
-	bool has_case, verbose, selftest;
+	bool has_case, verbose, list, selftest;
 	unsigned minutes, coverage, max_reports;
 };
 
@@ -39,7 +39,8 @@ static int usage(void)
 	fprintf(stderr,
 		"usage: cpu-diff [--engine NAME|native] [--seed N] [--count N] [--row ID]\n"
 		"                [--minutes N] [--case SEED] [--file CASE] [--corpus FOLDER]\n"
-		"                [--coverage N] [--reports N] [--verbose] [--self-test]\n"
+		"                [--coverage N] [--reports N] [--verbose]\n"
+		"                [--list] [--self-test]\n"
 		"Runs random instruction sequences on this CPU and in an engine, compares.\n"
 		"--coverage N fails unless every row offered ran N times.\n");
 	return 2;
@@ -52,6 +53,7 @@ static bool parse(struct options *o, int argc, char **argv)
 		{ "row", 1, NULL, 'r' }, { "minutes", 1, NULL, 'm' }, { "case", 1, NULL, 'c' },
 		{ "file", 1, NULL, 'f' }, { "corpus", 1, NULL, 'd' }, { "coverage", 1, NULL, 'C' },
 		{ "reports", 1, NULL, 'R' }, { "verbose", 0, NULL, 'v' },
+		{ "list", 0, NULL, 'l' },
 		{ "self-test", 0, NULL, 't' }, { NULL, 0, NULL, 0 },
 	};
 	int c;
@@ -68,6 +70,7 @@ static bool parse(struct options *o, int argc, char **argv)
 		case 'd': o->corpus = optarg; break;
 		case 'C': o->coverage = (unsigned)strtoul(optarg, NULL, 0); break;
 		case 'R': o->max_reports = (unsigned)strtoul(optarg, NULL, 0); break;
+		case 'l': o->list = true; break;
 		case 'v': o->verbose = true; break;
 		case 't': o->selftest = true; break;
 		default: return false;
@@ -157,6 +160,8 @@ static void one_case(struct run *r, uint64_t seed, int row)
 	r->cases++;
 	if (diff_differs(&r->pair, &r->d))
 		report(r);
+	else if (r->opt.list)
+		diff_report(&r->pair, &r->d, stdout);
 	if (r->pair.want.end == DIFF_TIMEOUT)
 		r->timeouts++;
 	else
@@ -261,6 +266,7 @@ static int set_up(struct run *r, struct err *err)
 	r->pair.features = r->gen.features = engine_features(r->engine);
 	native_set_tick(r->pair.native, engine_tick, r->engine);
 	r->gen.native = r->pair.native;
+	diff_fill_pool(r->gen.pool);
 	for (unsigned m = X86_MODE_16; m <= X86_MODE_64; m++)
 		if (native_has_mode(r->pair.native, m))
 			r->gen.modes |= 1u << m;

@@ -53,8 +53,7 @@ static void gen_mov_target(struct grow *w, unsigned reg, unsigned ahead)
 	i->fix_size = w->d->mode == X86_MODE_64 ? 8 : 4;
 	i->fix_off = (uint8_t)(n - i->fix_size);
 	i->target = (uint8_t)(w->d->n + ahead);
-	if (i->target > w->cond_until)
-		w->cond_until = i->target;
+	w->want_target = i->target;
 }
 
 static void gen_push(struct grow *w, unsigned reg)

@@ -162,6 +162,8 @@ static void show_end(const struct diff_case *d, const char *who, const struct di
 
 void diff_report(struct diff_pair *p, struct diff_case *d, FILE *out)
 {
+	unsigned words = 0;
+
 	fprintf(out, "case %#lx, %u-bit code:\n", (long)d->seed,
 		d->mode == X86_MODE_64 ? 64 : d->mode == X86_MODE_32 ? 32 : 16);
 	list(d, p->features, out);
@@ -169,8 +171,12 @@ void diff_report(struct diff_pair *p, struct diff_case *d, FILE *out)
 	show_end(d, "engine", &p->got, out);
 	fprintf(out, "differences:\n");
 	diff_compare(d, &p->want, &p->got, out);
-	fprintf(out, "as a file for --file:\n");
-	diff_case_write(d, out);
+	for (unsigned k = 0; k < DIFF_MEM_LEN; k += 8)
+		words += ld_le64(d->mem + k) != 0;
+	if (words < 100) {
+		fprintf(out, "as a file for --file:\n");
+		diff_case_write(d, out);
+	}
 	fprintf(out, "again: cpu-diff --case %#lx%s%s\n\n", (long)d->seed,
 		d->want_row >= 0 ? " --row " : "",
 		d->want_row >= 0 ? diff_row_id((unsigned)d->want_row) : "");
