@@ -77,6 +77,10 @@ struct cpus {
 	bool (*pic_pending)(void *opaque);
 	int (*pic_ack)(void *opaque);
 	void *pic_opaque;
+	/* A local APIC ended a level-triggered interrupt: for the IOAPICs. Any vCPU
+	 * thread, without the device lock. */
+	void (*eoi)(void *opaque, uint8_t vector);
+	void *eoi_opaque;
 	/* A CPU asked for the machine's end: a triple fault. Any vCPU thread. */
 	void (*triple_fault)(void *opaque, unsigned vcpu);
 	void *vm_opaque;

@@ -43,11 +43,7 @@ struct x86_cpu *x86_cpu_new(struct mem *mem, struct bus *bus, struct vtime *vtim
 		munmap(c, sizeof(*c));
 		return NULL;
 	}
-	memset(c->tlbs, 0xff, sizeof(c->tlbs));
-	for (unsigned cls = 0; cls < X86_TLB_CLASSES; cls++)
-		for (unsigned n = 0; n < X86_TLB_ENTRIES; n++)
-			c->tlbs[cls][n] = (struct x86_tlb_entry){ X86_TLB_NONE, X86_TLB_NONE,
-								  X86_TLB_NONE, 0 };
+	x86_tlb_init(c);
 	cpu_model_apply(cpu_model_default(), c);
 	x86_reset(c, false);
 	return c;

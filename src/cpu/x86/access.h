@@ -95,7 +95,7 @@ static inline void *x86_hit(const struct x86_tlb_entry *tlb, uint64_t lin, unsig
 
 	if (unlikely((lin & ~0xfffull) != tag || (lin & 0xfff) + size > 4096))
 		return NULL;
-	return (void *)(uintptr_t)(lin + e->addend);
+	return (void *)(uintptr_t)(e->host + (lin & 0xfff));
 }
 
 /* After a store to RAM: is there cached code, or dirty logging? */
@@ -203,6 +203,7 @@ static inline void x86_set(struct x86_cpu *c, unsigned r, uint64_t v, unsigned s
  */
 /* Translates for an access without doing it; raises #PF. Fills the TLB. */
 void x86_tlb_fill(struct x86_cpu *c, unsigned cls, uint64_t lin, enum x86_access acc);
+void x86_tlb_init(struct x86_cpu *c); /* all empty; once, before first use */
 void x86_tlb_flush_all(struct x86_cpu *c);                    /* global entries too */
 void x86_tlb_flush_nonglobal(struct x86_cpu *c);
 void x86_tlb_flush_page(struct x86_cpu *c, uint64_t lin);     /* INVLPG */

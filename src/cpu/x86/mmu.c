@@ -12,10 +12,6 @@
 #include "src/cpu/x86/debug.h"
 #include "src/cpu/x86/x86.h"
 
-#define TLBF_GLOBAL 0x1u
-#define TLBF_2M 0x2u /* part of a 2 or 4 MiB page */
-#define TLBF_1G 0x4u
-
 #define PTE_P 0x1ull
 #define PTE_W 0x2ull
 #define PTE_U 0x4ull
@@ -31,7 +27,7 @@ struct walk {
 	gpa_t gpa;       /* of the page's first byte (4 KiB granule) */
 	uint64_t rights; /* PTE_W, PTE_U, PTE_G, PTE_NX combined over the levels */
 	uint64_t dirty;  /* PTE_D of the leaf after the walk */
-	uint8_t size_flag; /* 0, TLBF_2M, TLBF_1G */
+	uint32_t size_flag; /* 0, X86_TLBF_2M, X86_TLBF_1G */
 };
 
 /* One table format: how deep, how wide. */
@@ -221,7 +217,7 @@ again:
 		return -EFAULT;
 	}
 	w->gpa = leaf_gpa(f, level, e[level], lin);
-	w->size_flag = level == 1 ? 0 : level == 2 ? TLBF_2M : TLBF_1G;
+	w->size_flag = level == 1 ? 0 : level == 2 ? X86_TLBF_2M : X86_TLBF_1G;
 	w->dirty = e[level] & PTE_D;
 	if (!set_ad)
 		return 0;
@@ -247,7 +243,40 @@ static void entry_clear(struct x86_cpu *c, unsigned cls, unsigned index)
 {
 	struct x86_tlb_entry *t = &c->tlbs[cls][index];
 
-	t->tag_r = t->tag_w = t->tag_x = X86_TLB_NONE;
+	t->tag_r = t->tag_w = t->tag_x = X86_TLB_NONE(index);
+	c->tlb_side[cls][index].flags = 0;
+}
+
+void x86_tlb_init(struct x86_cpu *c)
+{
+	for (unsigned cls = 0; cls < X86_TLB_CLASSES; cls++) {
+		for (unsigned n = 0; n < X86_TLB_ENTRIES; n++)
+			entry_clear(c, cls, n);
+		c->tlb_used[cls] = 0;
+	}
+}
+
+/* What the class may do in the page, and where each kind of access goes. */
+static uint32_t entry_flags(const struct x86_cpu *c, unsigned cls, uint64_t page,
+			    const struct walk *w, const struct mem_slot *s)
+{
+	uint32_t flags = w->size_flag;
+
+	if (w->rights & PTE_G)
+		flags |= X86_TLBF_GLOBAL;
+	if (allowed(c, cls, w->rights, X86_ACC_R))
+		flags |= X86_TLBF_R;
+	if (w->dirty && allowed(c, cls, w->rights, X86_ACC_W))
+		flags |= X86_TLBF_W;
+	if (allowed(c, cls, w->rights, X86_ACC_X))
+		flags |= X86_TLBF_X;
+	if (!s || !s->readable)
+		flags |= X86_TLBF_MMIO_R;
+	if (!s || !s->writable)
+		flags |= X86_TLBF_MMIO_W;
+	if (x86_debug_watches_page(c, page))
+		flags |= X86_TLBF_WATCH;
+	return flags;
 }
 
 /* Fills one entry from a finished walk. */
@@ -255,24 +284,25 @@ static void entry_fill(struct x86_cpu *c, unsigned cls, uint64_t lin, const stru
 {
 	unsigned index = lin >> 12 & (X86_TLB_ENTRIES - 1);
 	struct x86_tlb_entry *t = &c->tlbs[cls][index];
-	uint64_t page = lin & ~0xfffull;
+	struct x86_tlb_side *side = &c->tlb_side[cls][index];
 	const struct mem_slot *s = mem_slot_at(c->mem, w->gpa);
-	uint64_t watch = x86_debug_watches_page(c, page) ? X86_TLB_WATCH : 0;
+	uint64_t page = lin & ~0xfffull;
+	uint32_t f;
 
-	if (t->tag_r == X86_TLB_NONE && t->tag_w == X86_TLB_NONE && t->tag_x == X86_TLB_NONE)
-		c->tlb_list[cls][c->tlb_used[cls]++] = index;
-	entry_clear(c, cls, index);
-	c->tlb_gpa[cls][index] = w->gpa;
-	c->tlb_flags[cls][index] = w->size_flag | (w->rights & PTE_G ? TLBF_GLOBAL : 0);
-	t->addend = s ? (uint64_t)(uintptr_t)(s->host + (w->gpa - s->gpa)) - page : 0;
 	if (apic_claims(c->apic, w->gpa))
 		s = NULL;
-	if (allowed(c, cls, w->rights, X86_ACC_R))
-		t->tag_r = page | (s && s->readable ? watch : X86_TLB_MMIO | watch);
-	if (w->dirty && allowed(c, cls, w->rights, X86_ACC_W))
-		t->tag_w = page | (s && s->writable ? watch : X86_TLB_MMIO | watch);
-	if (allowed(c, cls, w->rights, X86_ACC_X))
-		t->tag_x = page | (s && s->readable ? 0 : X86_TLB_MMIO);
+	if (!side->flags)
+		c->tlb_list[cls][c->tlb_used[cls]++] = index;
+	entry_clear(c, cls, index);
+	f = entry_flags(c, cls, page, w, s);
+	*side = (struct x86_tlb_side){ .page = page, .gpa = w->gpa, .flags = f };
+	t->host = s ? (uint64_t)(uintptr_t)(s->host + (w->gpa - s->gpa)) : 0;
+	if ((f & (X86_TLBF_R | X86_TLBF_MMIO_R | X86_TLBF_WATCH)) == X86_TLBF_R)
+		t->tag_r = page;
+	if ((f & (X86_TLBF_W | X86_TLBF_MMIO_W | X86_TLBF_WATCH)) == X86_TLBF_W)
+		t->tag_w = page;
+	if ((f & (X86_TLBF_X | X86_TLBF_MMIO_R)) == X86_TLBF_X)
+		t->tag_x = page;
 }
 
 void x86_tlb_fill(struct x86_cpu *c, unsigned cls, uint64_t lin, enum x86_access acc)
@@ -310,7 +340,7 @@ static void flush_class(struct x86_cpu *c, unsigned cls, bool keep_global)
 	for (unsigned n = 0; n < c->tlb_used[cls]; n++) {
 		unsigned index = c->tlb_list[cls][n];
 
-		if (keep_global && (c->tlb_flags[cls][index] & TLBF_GLOBAL))
+		if (keep_global && (c->tlb_side[cls][index].flags & X86_TLBF_GLOBAL))
 			c->tlb_list[cls][kept++] = index;
 		else
 			entry_clear(c, cls, index);
@@ -339,18 +369,6 @@ void x86_tlb_flush_nonglobal(struct x86_cpu *c)
 	flushed(c);
 }
 
-/* The page that a table entry translates, from whichever tag is set. */
-static uint64_t entry_page(const struct x86_tlb_entry *t)
-{
-	uint64_t tag = t->tag_r != X86_TLB_NONE	  ? t->tag_r
-		       : t->tag_x != X86_TLB_NONE ? t->tag_x
-						  : t->tag_w;
-
-	return tag & ~0xfffull;
-}
-
-/* Entries are left on tlb_list when cleared here: a cleared entry must not be
- * listed twice, so they are taken off as well. */
 void x86_tlb_flush_page(struct x86_cpu *c, uint64_t lin)
 {
 	for (unsigned cls = 0; cls < X86_TLB_CLASSES; cls++) {
@@ -358,12 +376,13 @@ void x86_tlb_flush_page(struct x86_cpu *c, uint64_t lin)
 
 		for (unsigned n = 0; n < c->tlb_used[cls]; n++) {
 			unsigned index = c->tlb_list[cls][n];
-			uint8_t flags = c->tlb_flags[cls][index];
-			uint64_t mask = flags & TLBF_1G	  ? ~low_mask(30)
-					: flags & TLBF_2M ? ~low_mask(c->cr4 & X86_CR4_PAE ? 21 : 22)
-							  : ~0xfffull;
+			const struct x86_tlb_side *side = &c->tlb_side[cls][index];
+			unsigned shift = side->flags & X86_TLBF_1G		  ? 30
+					 : !(side->flags & X86_TLBF_2M)		  ? 12
+					 : c->cr4 & X86_CR4_PAE			  ? 21
+										  : 22;
 
-			if (((entry_page(&c->tlbs[cls][index]) ^ lin) & mask) == 0)
+			if (((side->page ^ lin) >> shift) == 0)
 				entry_clear(c, cls, index);
 			else
 				c->tlb_list[cls][kept++] = index;
@@ -385,20 +404,17 @@ struct place { /* one page's part of an access, translated */
 static struct place place_of(struct x86_cpu *c, unsigned cls, uint64_t lin, enum x86_access acc)
 {
 	unsigned index = lin >> 12 & (X86_TLB_ENTRIES - 1);
-	const struct x86_tlb_entry *t = &c->tlbs[cls][index];
-	uint64_t page = lin & ~0xfffull;
-	uint64_t tag;
+	const struct x86_tlb_side *side = &c->tlb_side[cls][index];
+	bool write = acc == X86_ACC_W;
 	struct place p = { 0 };
 
-	tag = acc == X86_ACC_W ? t->tag_w : t->tag_r;
-	if (tag == X86_TLB_NONE || (tag & ~0xfffull) != page) {
+	if (side->page != (lin & ~0xfffull) ||
+	    !(side->flags & (write ? X86_TLBF_W : X86_TLBF_R)))
 		x86_tlb_fill(c, cls, lin, acc);
-		tag = acc == X86_ACC_W ? t->tag_w : t->tag_r;
-	}
-	p.watched = tag & X86_TLB_WATCH;
-	p.gpa = c->tlb_gpa[cls][index] | (lin & 0xfff);
-	if (!(tag & X86_TLB_MMIO))
-		p.host = (void *)(uintptr_t)(lin + t->addend);
+	p.watched = side->flags & X86_TLBF_WATCH;
+	p.gpa = side->gpa | (lin & 0xfff);
+	if (!(side->flags & (write ? X86_TLBF_MMIO_W : X86_TLBF_MMIO_R)))
+		p.host = (void *)(uintptr_t)(c->tlbs[cls][index].host + (lin & 0xfff));
 	return p;
 }
 
@@ -587,13 +603,12 @@ void x86_sys_st(struct x86_cpu *c, uint64_t lin, uint64_t v, unsigned size)
 const uint8_t *x86_fetch_ptr(struct x86_cpu *c, uint64_t lin)
 {
 	unsigned cls = c->cpl == 3 ? X86_TLB_USER : X86_TLB_KERNEL;
+	const struct x86_tlb_side *side = &c->tlb_side[cls][lin >> 12 & (X86_TLB_ENTRIES - 1)];
 	const uint8_t *p = x86_hit(c->tlbs[cls], lin, 1, X86_ACC_X);
-	const struct x86_tlb_entry *t;
 
 	if (likely(p))
 		return p;
-	t = &c->tlbs[cls][lin >> 12 & (X86_TLB_ENTRIES - 1)];
-	if (t->tag_x != ((lin & ~0xfffull) | X86_TLB_MMIO))
+	if (side->page != (lin & ~0xfffull) || !(side->flags & X86_TLBF_X))
 		x86_tlb_fill(c, cls, lin, X86_ACC_X);
 	return x86_hit(c->tlbs[cls], lin, 1, X86_ACC_X);
 }
@@ -601,6 +616,7 @@ const uint8_t *x86_fetch_ptr(struct x86_cpu *c, uint64_t lin)
 uint8_t x86_fetch_mmio(struct x86_cpu *c, uint64_t lin)
 {
 	unsigned cls = c->cpl == 3 ? X86_TLB_USER : X86_TLB_KERNEL;
+	const struct x86_tlb_side *side = &c->tlb_side[cls][lin >> 12 & (X86_TLB_ENTRIES - 1)];
 
-	return mmio_read(c, c->tlb_gpa[cls][lin >> 12 & (X86_TLB_ENTRIES - 1)] | (lin & 0xfff), 1);
+	return mmio_read(c, side->gpa | (lin & 0xfff), 1);
 }

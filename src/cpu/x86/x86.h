@@ -138,20 +138,35 @@ union x86_vec {
 } __attribute__((aligned(32)));
 
 /*
- * Software TLB entry. tag_x: the linear page address (low 12 bits zero) for
- * which the access kind may go straight to memory, or a value with low bits set
- * that no page address equals (X86_TLB_NONE or page | slow-path reason).
- * Host address = linear address + addend.
+ * Software TLB entry: tag_* is the linear page address for which that kind of
+ * access may go straight to memory at @host (the page's first byte). A tag that
+ * allows nothing is the slot's number with its lowest bit flipped, shifted into
+ * place (X86_TLB_NONE), so that XORing it with any address that selects the slot
+ * leaves bit 12 set: one unsigned compare of the XOR decides hit, page crossing
+ * and slow path together.
  */
 struct x86_tlb_entry {
 	uint64_t tag_r, tag_w, tag_x;
-	uint64_t addend;
+	uint64_t host;
 };
-#define X86_TLB_NONE 0xfffull
-#define X86_TLB_MMIO 0x1ull  /* translation known, not RAM: gpa in the side array */
-#define X86_TLB_WATCH 0x2ull /* a data breakpoint lies in the page */
-#define X86_TLB_RO 0x4ull    /* tag_w: ROM, or the page's dirty bit is not set yet */
-#define X86_TLB_CODE 0x8ull  /* tag_w: jit only, page holds translated code */
+#define X86_TLB_NONE(index) ((uint64_t)((index) ^ 1) << 12)
+
+/* What a slow path knows of an entry. */
+struct x86_tlb_side {
+	uint64_t page; /* linear page address */
+	gpa_t gpa;     /* of the page */
+	uint32_t flags; /* X86_TLBF_*; 0: empty */
+};
+#define X86_TLBF_R 0x01u       /* translation allows reads (fast or slow) ... */
+#define X86_TLBF_W 0x02u       /* ... writes (the dirty bit is set) */
+#define X86_TLBF_X 0x04u       /* ... fetches */
+#define X86_TLBF_MMIO_R 0x08u  /* reads and fetches go to the bus */
+#define X86_TLBF_MMIO_W 0x10u  /* writes go to the bus */
+#define X86_TLBF_WATCH 0x20u   /* a data breakpoint lies in the page */
+#define X86_TLBF_GLOBAL 0x40u
+#define X86_TLBF_2M 0x80u      /* part of a 2 or 4 MiB page */
+#define X86_TLBF_1G 0x100u
+#define X86_TLBF_CODE 0x200u   /* translated code in the page: stores take the slow path (jit) */
 
 /* Privilege classes, each with a table of its own. KERNEL_AC: supervisor data
  * access while SMAP is suspended by EFLAGS.AC. Implicit supervisor accesses
@@ -238,8 +253,7 @@ struct x86_cpu {
 	uint64_t db_pending; /* DR6 bits gathered for a trap after this instruction */
 
 	struct x86_tlb_entry tlbs[X86_TLB_CLASSES][X86_TLB_ENTRIES];
-	gpa_t tlb_gpa[X86_TLB_CLASSES][X86_TLB_ENTRIES]; /* page gpa, for slow paths */
-	uint8_t tlb_flags[X86_TLB_CLASSES][X86_TLB_ENTRIES]; /* X86_TLBF_*, see mmu.c */
+	struct x86_tlb_side tlb_side[X86_TLB_CLASSES][X86_TLB_ENTRIES];
 	uint16_t tlb_list[X86_TLB_CLASSES][X86_TLB_ENTRIES]; /* indices in use, any order */
 	unsigned tlb_used[X86_TLB_CLASSES];
 
