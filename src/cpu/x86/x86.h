@@ -236,6 +236,7 @@ struct x86_cpu {
 	struct x86_tlb_entry *tlb; /* the table that data accesses at this CPL/AC use */
 	uint8_t seg_flat;   /* bit n: segment n has base 0, limit 4 GiB, readable+writable */
 	bool nmi_blocked;
+	bool nmi_pending;   /* an NMI was taken from request and waits for nmi_blocked to clear */
 	uint8_t tlb_class;  /* which table that is */
 
 	struct x86_seg seg[X86_NSEGS];
