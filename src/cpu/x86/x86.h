@@ -282,6 +282,10 @@ struct x86_cpu {
 
 	uint64_t insn_count; /* retired, when the engine counts */
 	uint64_t features[(X86_NFEATURES + 63) / 64];
+	/* Who the guest sees; set with the features by cpu_model_apply(). */
+	bool amd;            /* AMD's behaviour where the vendors differ */
+	uint32_t signature;  /* CPUID.1:EAX */
+	char vendor[13], brand[49];
 	unsigned index;      /* 0 is the boot processor; also the initial APIC ID */
 	struct vcpu *vcpu;   /* NULL in unit tests */
 	struct cpus *cpus;
