@@ -118,6 +118,7 @@ void vcpu_request(struct vcpu *v, uint32_t bits)
 {
 	uint32_t old = atomic_fetch_or(&v->x86->request, bits);
 
+	atomic_store(&v->x86->jit.run_ok, 0);
 	if ((old & bits) == bits)
 		return;
 	if (atomic_load(&v->state) == VCPU_RUNNING)
@@ -286,6 +287,7 @@ struct cpus *cpus_new(const struct cpus_config *cfg, struct err *err)
 	s->engine = cfg->engine;
 	s->a20_mask = ~0ull;
 	s->paused = true;
+	s->total = cfg->count;
 	s->tsc_hz = x86_host_tsc_hz();
 	pthread_mutex_init(&s->gate, NULL);
 	pthread_cond_init(&s->gate_changed, NULL);
