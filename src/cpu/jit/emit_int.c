@@ -406,7 +406,7 @@ static void e_cwd(struct tr *t)
 static void shift_common(struct tr *t, unsigned opcode, bool imm)
 {
 	const struct x86_insn *i = t->i;
-	unsigned d, ext = i->modrm >> 3 & 7;
+	unsigned d = 0, ext = i->modrm >> 3 & 7;
 
 	if (i->opsize == 1)
 		opcode &= ~1u;

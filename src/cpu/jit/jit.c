@@ -15,6 +15,7 @@
 
 #include "src/cpu/jit/emit.h"
 #include "src/cpu/x86/access.h"
+#include "src/cpu/x86/debug.h"
 
 #define HEAT_SLOTS 65536u
 #define HEAT_ENOUGH 2u
