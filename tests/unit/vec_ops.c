@@ -26,6 +26,9 @@
 #define ROUNDS 150
 #define PAGE 4096
 #define BASE_REG X86_RBX /* points into the pages in every run */
+/* The part of the pages that instructions may reach: across the page boundary. */
+#define WIN_START (PAGE - 768)
+#define WIN_BYTES 1536
 
 /* What both sides start from and end with. Lies below 4 GiB so that code can
  * reach it without a register. */
@@ -64,7 +67,7 @@ static uint64_t rnd(struct fixture *f)
 	f->seed ^= f->seed << 13;
 	f->seed ^= f->seed >> 7;
 	f->seed ^= f->seed << 17;
-	return f->seed * 0x2545f4914f6cdd1d;
+	return f->seed * 0x1545f4914f6cdd1d;
 }
 
 /* A fault of the tested instruction: note which and go on behind it. */
@@ -385,9 +388,9 @@ static unsigned encode(struct fixture *f, const struct x86_row *r, struct enc *e
 /* What an address is made of stays within the pages. */
 static void tame(struct fixture *f, const struct x86_row *r, const struct enc *e, struct image *in)
 {
-	in->gpr[BASE_REG] = (uintptr_t)f->data + PAGE / 2 + 1024;
+	in->gpr[BASE_REG] = (uintptr_t)f->data + PAGE - (rnd(f) & 7) * 16;
 	if (strstr(r->name, "maskmovq") || strstr(r->name, "maskmovdqu"))
-		in->gpr[X86_RDI] = (uintptr_t)f->data + (rnd(f) & 0xfff);
+		in->gpr[X86_RDI] = (uintptr_t)f->data + PAGE - 256 + (rnd(f) & 0x1ff);
 	if (strstr(r->name, "pcmpestr") && rnd(f) & 1) {
 		in->gpr[X86_RAX] = rnd(f) % 40 - 20;
 		in->gpr[X86_RDX] = rnd(f) % 40 - 20;
@@ -403,8 +406,12 @@ static void tame(struct fixture *f, const struct x86_row *r, const struct enc *e
 		}
 	/* FLDCW of what would leave an exception pending ends the run natively. */
 	if (!strcmp(r->name, "fldcw"))
-		for (int k = 0; k < 2 * PAGE; k += 2)
-			f->data[k] |= 0x3f;
+		for (int k = 0; k < WIN_BYTES; k++)
+			f->data[WIN_START + k] |= 0x3f;
+	/* AMD's MXCSR bit 17 is not offered. */
+	if (strstr(r->name, "ldmxcsr"))
+		for (int k = 0; k < WIN_BYTES; k++)
+			f->data[WIN_START + k] &= (uint8_t)((rnd(f) & 3) ? 0 : ~2);
 }
 
 /*
@@ -476,7 +483,7 @@ static void compare(struct fixture *f, const struct x86_insn *i, const uint8_t *
 
 static void run_both(struct fixture *f, const struct x86_row *r)
 {
-	static uint8_t before[2 * PAGE], after[2 * PAGE];
+	uint8_t before[WIN_BYTES], after[WIN_BYTES], *win = f->data + WIN_START;
 	uint8_t bytes[32] = { 0 };
 	struct x86_insn insn, *i = &insn;
 	struct image ours;
@@ -490,17 +497,17 @@ static void run_both(struct fixture *f, const struct x86_row *r)
 				    i->row->id == X86_OP_UD))
 		report(i, bytes, f, r->name, 0, r->id, i->row->id);
 	random_image(f, &f->nat->in);
-	for (int n = 0; n < 2 * PAGE; n += 8)
-		st_le64(f->data + n, value64(f));
+	for (int n = 0; n < WIN_BYTES; n += 8)
+		st_le64(win + n, value64(f));
 	tame(f, r, &e, &f->nat->in);
-	memcpy(before, f->data, 2 * PAGE);
+	memcpy(before, win, WIN_BYTES);
 	run_engine(f, i, &ours);
-	memcpy(after, f->data, 2 * PAGE);
-	memcpy(f->data, before, 2 * PAGE);
+	memcpy(after, win, WIN_BYTES);
+	memcpy(win, before, WIN_BYTES);
 	native_run(f, bytes, len);
 	compare(f, i, bytes, &ours);
-	for (int n = 0; n < 2 * PAGE; n += 8)
-		SAME("memory at", n, ld_le64(f->data + n), ld_le64(after + n));
+	for (int n = 0; n < WIN_BYTES; n += 8)
+		SAME("memory at", n, ld_le64(win + n), ld_le64(after + n));
 }
 
 static void test_against_host(void **state)
@@ -535,7 +542,7 @@ static int setup(void **state)
 		      MAP_PRIVATE | MAP_ANONYMOUS | MAP_32BIT, -1, 0);
 	f->data = mmap(NULL, 2 * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	assert_true(f->nat != MAP_FAILED && f->data != MAP_FAILED);
-	f->seed = 0x2545f4914f6cdd1d;
+	f->seed = 0x1545f4914f6cdd1d;
 	f->mem.window = f->data;
 	f->mem.page_flags = f->page_flags;
 	f->cpu->mem = &f->mem;
