@@ -44,7 +44,7 @@ static int fix_up(struct diff_case *d, unsigned k)
 {
 	struct diff_insn *i = &d->insn[k];
 	uint8_t *p = d->code + d->insn_off[k] + i->fix_off;
-	uint64_t to = diff_code_rip(d, d->insn_off[i->target]);
+	uint64_t to = diff_code_rip(d, d->insn_off[min_of(i->target, d->n)]);
 	int64_t v = (int64_t)to;
 
 	if (d->insn_off[k] + i->len > DIFF_CODE_LEN)
@@ -93,6 +93,14 @@ int diff_case_insn_at(const struct diff_case *d, uint64_t rip)
 		if ((k == d->n || d->insn[k].len) && diff_code_rip(d, d->insn_off[k]) == rip)
 			return (int)k;
 	return -1;
+}
+
+void diff_fill_ro(uint8_t page[4096])
+{
+	struct diff_rng r = { 0x726f };
+
+	for (unsigned k = 0; k < 4096; k += 8)
+		st_le64(page + k, rng64(&r) >> (k >> 3 & 63));
 }
 
 void diff_regs_init(struct diff_regs *r)

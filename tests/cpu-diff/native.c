@@ -120,20 +120,21 @@ static int on_alarm(int sig, siginfo_t *info, void *context)
 
 static int map_pages(struct native *n, uint64_t base, struct err *err)
 {
-	static const struct { uint32_t off, len; int prot; } part[] = {
+	static const struct { uint32_t off, len; int prot; uint32_t at; } part[] = {
 		{ DIFF_PG_RW0 * 4096, 0x2000, PROT_READ | PROT_WRITE },
 		{ DIFF_PG_RO * 4096, 0x1000, PROT_READ },
 		{ DIFF_PG_RW2 * 4096, 0x1000, PROT_READ | PROT_WRITE },
 		{ DIFF_PG_STACK * 4096, 0x2000, PROT_READ | PROT_WRITE },
 		{ DIFF_PG_CODE * 4096, DIFF_CODE_LEN, PROT_READ | PROT_EXEC },
-		{ DIFF_STUB, 0x1000, PROT_READ | PROT_EXEC },
-		{ DIFF_CTX, 0x2000, PROT_READ | PROT_WRITE },
+		{ DIFF_STUB, 0x1000, PROT_READ | PROT_EXEC, DIFF_FILE_STUB },
+		{ DIFF_CTX, 0x2000, PROT_READ | PROT_WRITE, DIFF_FILE_CTX },
 	};
 
 	for (size_t k = 0; k < array_size(part); k++) {
 		void *want = (void *)(uintptr_t)(base + part[k].off);
 		void *p = mmap(want, part[k].len, part[k].prot,
-			       MAP_SHARED | MAP_FIXED_NOREPLACE | MAP_POPULATE, n->fd, part[k].off);
+			       MAP_SHARED | MAP_FIXED_NOREPLACE | MAP_POPULATE, n->fd,
+			       part[k].at ? part[k].at : part[k].off);
 
 		if (p != want) /* also what a kernel without the flag does */
 			return err_set(err, -EBUSY, "cannot map test memory at %p: %s", want,
@@ -144,7 +145,8 @@ static int map_pages(struct native *n, uint64_t base, struct err *err)
 
 static void unmap_pages(uint64_t base)
 {
-	munmap((void *)(uintptr_t)base, DIFF_FILE_LEN);
+	munmap((void *)(uintptr_t)base, DIFF_REGION);
+	munmap((void *)(uintptr_t)(base + DIFF_STUB), 0x3000);
 }
 
 static bool load_ldt(void)
@@ -213,8 +215,9 @@ struct native *native_new(struct err *err)
 		goto no_memory;
 	if (map_pages(n, DIFF_LOW, err) || map_pages(n, DIFF_HIGH, err))
 		goto fail;
-	memcpy(n->back + DIFF_STUB, native_stub_begin,
+	memcpy(n->back + DIFF_FILE_STUB, native_stub_begin,
 	       (size_t)(native_stub_end - native_stub_begin));
+	diff_fill_ro(n->back + DIFF_PG_RO * 4096);
 	n->ctx = ctx_page();
 	n->ctx->xmask = xsave_mask();
 	n->ctx->fault_fn = on_fault;

@@ -30,7 +30,7 @@ struct fixture {
 	uint64_t features[(X86_NFEATURES + 63) / 64];
 	uint64_t seed;
 	unsigned long compared, valid, differ;
-	char seen[MAX_REPORTS][24]; /* mnemonics reported already */
+	char seen[MAX_REPORTS][48]; /* what and mnemonic, reported already */
 	unsigned nseen;
 };
 
@@ -46,14 +46,16 @@ static void report(struct fixture *f, unsigned mode, const uint8_t *bytes, const
 		   const char *what, const char *ours)
 {
 	ZydisDisassembledInstruction z;
+	char key[sizeof(f->seen[0])];
 
 	f->differ++;
+	snprintf(key, sizeof(key), "%s %s", what, name);
 	for (unsigned n = 0; n < f->nseen; n++)
-		if (!strncmp(f->seen[n], name, sizeof(f->seen[n]) - 1))
+		if (!strcmp(f->seen[n], key))
 			return;
 	if (f->nseen == MAX_REPORTS)
 		return;
-	snprintf(f->seen[f->nseen++], sizeof(f->seen[0]), "%s", name);
+	memcpy(f->seen[f->nseen++], key, sizeof(key));
 	print_error("mode %u, ", mode);
 	for (int n = 0; n < X86_MAX_INSN; n++)
 		print_error("%02x ", bytes[n]);
@@ -158,10 +160,10 @@ static bool reg_equal(const struct x86_insn *i, const ZydisDecodedOperand *o, un
 	case X86_O_ES: case X86_O_CS: case X86_O_SS: case X86_O_DS: case X86_O_FS: case X86_O_GS:
 		return r == ZYDIS_REGISTER_ES + (kind - X86_O_ES);
 	case X86_O_ST0: return r == ZYDIS_REGISTER_ST0;
-	case X86_O_STi: return r == ZYDIS_REGISTER_ST0 + i->rm;
-	case X86_O_Pq: return r == ZYDIS_REGISTER_MM0 + i->reg;
+	case X86_O_STi: return r == (ZydisRegister)ZYDIS_REGISTER_ST0 + i->rm;
+	case X86_O_Pq: return r == (ZydisRegister)ZYDIS_REGISTER_MM0 + i->reg;
 	case X86_O_Qq: case X86_O_Qd: case X86_O_Nq:
-		return !i->mem && r == ZYDIS_REGISTER_MM0 + i->rm;
+		return !i->mem && r == (ZydisRegister)ZYDIS_REGISTER_MM0 + i->rm;
 	case X86_O_V: return r == vec + i->reg;
 	case X86_O_W: case X86_O_U: return !i->mem && r == vec + i->rm;
 	case X86_O_H: return r == vec + i->vvvv;
@@ -202,6 +204,19 @@ static bool is_imm(unsigned kind)
 	return kind >= X86_O_Ib && kind <= X86_O_Jz;
 }
 
+/* DS:rSI of a string instruction: its segment. */
+static bool source_equal(const struct x86_insn *i, const ZydisDecodedInstruction *z,
+			 const ZydisDecodedOperand *zo)
+{
+	struct x86_insn m = *i;
+
+	m.mem_base = X86_RSI;
+	for (unsigned n = 0; n < z->operand_count; n++)
+		if (zo[n].type == ZYDIS_OPERAND_TYPE_MEMORY && mem_equal(&m, &zo[n]))
+			return true;
+	return false;
+}
+
 static bool operands_equal(const struct x86_insn *i, const ZydisDecodedInstruction *z,
 			   const ZydisDecodedOperand *zo)
 {
@@ -214,7 +229,7 @@ static bool operands_equal(const struct x86_insn *i, const ZydisDecodedInstructi
 
 		if (kind >= X86_O_Xb && kind <= X86_O_Yv) {
 			/* Implied by the mnemonic: the segment is all there is to see. */
-			if (kind <= X86_O_Xv && !decode_source_segment_equal(i, z, zo))
+			if (kind <= X86_O_Xv && !source_equal(i, z, zo))
 				return false;
 			n++;
 			continue;
@@ -238,6 +253,47 @@ static bool operands_equal(const struct x86_insn *i, const ZydisDecodedInstructi
 		n++;
 	}
 	return n >= z->operand_count_visible;
+}
+
+/* x87: whether ST0 is shown, and where, is a matter of taste. */
+static bool x87_equal(const struct x86_insn *i, const ZydisDecodedInstruction *z,
+		      const ZydisDecodedOperand *zo)
+{
+	bool named = false, found = false;
+
+	for (int k = 0; k < 4; k++)
+		named |= i->row->opnd[k] == X86_O_STi;
+	for (unsigned n = 0; n < z->operand_count; n++) {
+		if (zo[n].type == ZYDIS_OPERAND_TYPE_MEMORY && !(i->mem && mem_equal(i, &zo[n])))
+			return false;
+		found |= zo[n].type == ZYDIS_OPERAND_TYPE_REGISTER &&
+			 zo[n].reg.value == (ZydisRegister)ZYDIS_REGISTER_ST0 + i->rm;
+	}
+	return found || !named;
+}
+
+static bool prefixes_equal(const struct x86_insn *i, const ZydisDecodedInstruction *z)
+{
+	bool rep = z->attributes & (ZYDIS_ATTRIB_HAS_REP | ZYDIS_ATTRIB_HAS_REPE |
+				    ZYDIS_ATTRIB_HAS_REPNE);
+	bool lock = z->attributes & ZYDIS_ATTRIB_HAS_LOCK;
+
+	return rep == (i->rep != 0) && lock == i->lock;
+}
+
+/* A flag that the operation may change must be in flags_write; one that is there
+ * without being changed must be in flags_read, or its value would be lost. */
+static bool flags_equal(const struct x86_insn *i, const ZydisDecodedInstruction *z)
+{
+	uint32_t tested, written;
+
+	if (!z->cpu_flags)
+		return true;
+	tested = z->cpu_flags->tested & X86_FL_ARITH;
+	written = (z->cpu_flags->modified | z->cpu_flags->set_0 | z->cpu_flags->set_1 |
+		   z->cpu_flags->undefined) & X86_FL_ARITH;
+	return !(tested & ~i->row->flags_read) && !(written & ~i->row->flags_write) &&
+	       !(i->row->flags_write & ~written & ~i->row->flags_read);
 }
 
 /* Returns the length to go on by. */
@@ -272,14 +328,17 @@ static unsigned compare(struct fixture *f, unsigned mode, const uint8_t bytes[X8
 		return z.length;
 	}
 	f->valid++;
-	if (decode_means_other(&z, &i))
-		return z.length;
 	if (!names_equal(zname, name))
 		report(f, mode, bytes, zname, "mnemonic", text);
 	else if (z.length != len)
 		report(f, mode, bytes, zname, "length", text);
-	else if (!operands_equal(&i, &z, zo) && !decode_operands_may_differ(&z, &i))
+	else if (!(z.meta.isa_ext == ZYDIS_ISA_EXT_X87 ? x87_equal : operands_equal)(&i, &z, zo) &&
+		 !decode_operands_may_differ(&z, &i))
 		report(f, mode, bytes, zname, "operands", text);
+	else if (!prefixes_equal(&i, &z))
+		report(f, mode, bytes, zname, "LOCK or REP", text);
+	else if (!flags_equal(&i, &z))
+		report(f, mode, bytes, zname, "flags column", text);
 	return z.length;
 }
 

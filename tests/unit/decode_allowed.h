@@ -13,6 +13,10 @@
 /* One mnemonic, two spellings. */
 static const struct { const char *zydis, *ours; } decode_names[] = {
 	{ "shl", "sal" },
+	{ "feni8087_nop", "fneni" },
+	{ "fdisi8087_nop", "fndisi" },
+	{ "fsetpm287_nop", "fnsetpm" },
+	{ "prefetchwt1", "prefetch" }, /* 0F 0D's reserved forms, not offered as such */
 };
 
 /* Instruction sets that are not offered: they decode to "ud". */
@@ -45,23 +49,11 @@ static inline bool decode_ours_alone(const struct x86_insn *i)
 	return false;
 }
 
-/* Bytes that are another instruction on a processor without some extension. */
-static inline bool decode_means_other(const ZydisDecodedInstruction *z, const struct x86_insn *i)
-{
-	return false;
-}
-
+/* The hint NOPs: how many operands the listing shows. */
 static inline bool decode_operands_may_differ(const ZydisDecodedInstruction *z,
 					      const struct x86_insn *i)
 {
-	return false;
-}
-
-static inline bool decode_source_segment_equal(const struct x86_insn *i,
-					       const ZydisDecodedInstruction *z,
-					       const ZydisDecodedOperand *zo)
-{
-	return true;
+	return z->mnemonic == ZYDIS_MNEMONIC_NOP;
 }
 
 #endif

@@ -64,6 +64,10 @@ static inline void apic_set_cr8(struct apic *a, uint8_t cr8)
 	apic_set_tpr(a, (uint8_t)(cr8 << 4));
 }
 
+/* The guest's TSC was moved (IA32_TSC, IA32_TSC_ADJUST written): the TSC deadline is
+ * looked at anew. */
+void apic_tsc_changed(struct apic *a);
+
 /* The APIC ID as software sees it: 8 bits in xAPIC mode, 32 in x2APIC mode. */
 uint32_t apic_id(const struct apic *a);
 

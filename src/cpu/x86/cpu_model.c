@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include <cpuid.h>
 #include <errno.h>
-#include <stdio.h>
 #include <string.h>
 
 #include "src/cpu/x86/cpuid.h"
@@ -32,10 +31,10 @@ static const struct cpu_model models[] = {
 	{ "x86-64-v3", "x86-64-v3: with AVX2, BMI and FMA (2015 and later)", false, { LEVEL3 } },
 };
 
-const struct cpu_model *cpu_model_list(size_t *count)
+void cpu_model_list(FILE *f)
 {
-	*count = array_size(models);
-	return models;
+	for (size_t n = 0; n < array_size(models); n++)
+		fprintf(f, "%-12s %s\n", models[n].name, models[n].title);
 }
 
 const struct cpu_model *cpu_model_default(void)

@@ -299,7 +299,8 @@ static void entry_fill(struct x86_cpu *c, unsigned cls, uint64_t lin, const stru
 	t->host = s ? (uint64_t)(uintptr_t)(s->host + (w->gpa - s->gpa)) : 0;
 	if ((f & (X86_TLBF_R | X86_TLBF_MMIO_R | X86_TLBF_WATCH)) == X86_TLBF_R)
 		t->tag_r = page;
-	if ((f & (X86_TLBF_W | X86_TLBF_MMIO_W | X86_TLBF_WATCH)) == X86_TLBF_W)
+	if ((f & (X86_TLBF_W | X86_TLBF_MMIO_W | X86_TLBF_WATCH)) == X86_TLBF_W &&
+	    !(c->tag_code && x86_has_code(c, t->host)))
 		t->tag_w = page;
 	if ((f & (X86_TLBF_X | X86_TLBF_MMIO_R)) == X86_TLBF_X)
 		t->tag_x = page;
