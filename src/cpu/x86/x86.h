@@ -212,6 +212,9 @@ struct x86_jit {
 	uint64_t link;      /* the exit that was taken, to be linked; 0 none */
 	uint32_t exit;      /* enum jit_exit */
 	uint16_t flags_ax;  /* arithmetic flags as LAHF and SETO AL leave them */
+	uint8_t vec_live;   /* which vector instructions may run; 0: registers are in memory */
+	uint8_t vec_again;  /* vec_live to be restored after C */
+	uint32_t host_mxcsr;
 	_Atomic uint32_t run_ok; /* 0: leave at the next backward jump */
 	struct x86_jump jump[3][X86_JUMP_SLOTS]; /* by enum x86_tlb_class */
 };
