@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include <cpuid.h>
 #include <errno.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "src/cpu/x86/cpuid.h"
@@ -31,10 +32,10 @@ static const struct cpu_model models[] = {
 	{ "x86-64-v3", "x86-64-v3: with AVX2, BMI and FMA (2015 and later)", false, { LEVEL3 } },
 };
 
-void cpu_model_list(FILE *f)
+const struct cpu_model *cpu_model_list(size_t *count)
 {
-	for (size_t n = 0; n < array_size(models); n++)
-		fprintf(f, "%-12s %s\n", models[n].name, models[n].title);
+	*count = array_size(models);
+	return models;
 }
 
 const struct cpu_model *cpu_model_default(void)

@@ -9,7 +9,7 @@
 #ifndef BOTHY_CPU_X86_CPUID_H
 #define BOTHY_CPU_X86_CPUID_H
 
-#include <stdio.h>
+#include <stddef.h>
 
 #include "src/base/err.h"
 #include "src/cpu/x86/x86.h"
@@ -25,8 +25,8 @@ struct cpu_model {
  * name is the default. */
 const struct cpu_model *cpu_model_lookup(const char *name, struct err *err);
 const struct cpu_model *cpu_model_default(void);
-/* A line for every model: name and title. */
-void cpu_model_list(FILE *f);
+/* Every model, for listings; *count of them. */
+const struct cpu_model *cpu_model_list(size_t *count);
 
 /* Sets @c's features and identity. Before it runs. */
 void cpu_model_apply(const struct cpu_model *m, struct x86_cpu *c);
