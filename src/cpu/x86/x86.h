@@ -376,6 +376,8 @@ void x86_iret(struct x86_cpu *c, unsigned opsize);
 void x86_write_cr0(struct x86_cpu *c, uint64_t v);
 void x86_write_cr3(struct x86_cpu *c, uint64_t v);
 void x86_write_cr4(struct x86_cpu *c, uint64_t v);
+/* The bits of CR4 that this CPU has. */
+uint64_t x86_cr4_valid(const struct x86_cpu *c);
 void x86_write_cr8(struct x86_cpu *c, uint64_t v);
 uint64_t x86_read_cr8(struct x86_cpu *c);
 uint64_t x86_read_dr(struct x86_cpu *c, unsigned n);
