@@ -970,6 +970,8 @@ static bool touches_memory(const struct x86_insn *i)
 
 bool jit_may_fault(const struct x86_insn *i)
 {
+	if (jit_is_vec(i))
+		return true;
 	return touches_memory(i) || uses_stack(i) || !jit_emitters[i->row->id] || too_special(i) ||
 	       jit_emitters[i->row->id] == e_div || (i->row->attr & X86_A_END);
 }
@@ -978,6 +980,9 @@ emit_fn jit_emitter(const struct x86_insn *i, uint32_t key)
 {
 	bool m64 = key & X86_MODE_64;
 
+	if (jit_is_vec(i))
+		return i->mem && (i->adsize == 2 || (!m64 && !JIT_KEY_FLAT(key, i->seg))) ? NULL
+											   : e_vec;
 	if (!jit_emitters[i->row->id] || too_special(i))
 		return NULL;
 	if (uses_stack(i)) {

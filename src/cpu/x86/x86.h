@@ -212,6 +212,9 @@ struct x86_jit {
 	uint64_t link;      /* the exit that was taken, to be linked; 0 none */
 	uint32_t exit;      /* enum jit_exit */
 	uint16_t flags_ax;  /* arithmetic flags as LAHF and SETO AL leave them */
+	uint8_t vec_live;   /* which vector instructions may run; 0: registers are in memory */
+	uint8_t vec_again;  /* vec_live to be restored after C */
+	uint32_t host_mxcsr;
 	_Atomic uint32_t run_ok; /* 0: leave at the next backward jump */
 	struct x86_jump jump[3][X86_JUMP_SLOTS]; /* by enum x86_tlb_class */
 };
@@ -279,6 +282,10 @@ struct x86_cpu {
 
 	uint64_t insn_count; /* retired, when the engine counts */
 	uint64_t features[(X86_NFEATURES + 63) / 64];
+	/* Who the guest sees; set with the features by cpu_model_apply(). */
+	bool amd;            /* AMD's behaviour where the vendors differ */
+	uint32_t signature;  /* CPUID.1:EAX */
+	char vendor[13], brand[49];
 	unsigned index;      /* 0 is the boot processor; also the initial APIC ID */
 	struct vcpu *vcpu;   /* NULL in unit tests */
 	struct cpus *cpus;
