@@ -473,6 +473,9 @@ static void run_engine(struct fixture *f, const struct x86_insn *i, struct image
 	c->start_rip = f->nat->insn;
 	c->rip = f->nat->resume;
 	c->exc_vector = -1;
+	/* Stale flags in the host's own FSW (inexact, zero divide, invalid) are not
+	 * the guest's. */
+	__asm__ volatile("fldl2e; fmul %st(0), %st; fldz; fdivrp; fstp %st(0); fldz; fldz; fdivrp; fstp %st(0)");
 	if (!_setjmp(c->fault_jmp))
 		i->fn(c, i);
 	memcpy(out->gpr, c->gpr, sizeof(c->gpr));
@@ -506,11 +509,13 @@ static void compare(struct fixture *f, const struct x86_insn *i, const uint8_t *
 		    const struct image *ours)
 {
 	const struct image *nat = &f->nat->out;
+	unsigned vague = !f->amd && strstr(i->row->name, "comi") ? 0x200 : 0;
 
 	SAME("fault", 0, nat->fault, ours->fault);
 	SAME("MXCSR", 0, nat->fx.mxcsr, ours->fx.mxcsr);
 	SAME("FCW", 0, nat->fx.fcw, ours->fx.fcw);
-	SAME("FSW", 0, nat->fx.fsw, ours->fx.fsw);
+	/* FCOMI and C1: see op_x87_comi(). */
+	SAME("FSW", 0, nat->fx.fsw & ~vague, ours->fx.fsw & ~vague);
 	SAME("FTW", 0, nat->fx.ftw, ours->fx.ftw);
 	/* Intel's write FOP, some FDP, only on an unmasked exception. The host's
 	 * kernel zeroes all three whenever it switches away or delivers a signal. */

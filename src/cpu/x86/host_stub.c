@@ -198,6 +198,17 @@ host_x87_fn host_stub_x87(struct host_stubs *s, uint8_t opcode, uint8_t modrm)
 	return (host_x87_fn)(uintptr_t)(fn ? fn : make(s, key, &w));
 }
 
+host_x87s_fn host_stub_x87_single(struct host_stubs *s, unsigned shape, uint8_t opcode,
+				  uint8_t modrm)
+{
+	struct host_emit_what w = { .x87_opcode = opcode, .x87_modrm = modrm,
+				    .x87_shape = (uint8_t)shape };
+	uint64_t key = 1ull << 63 | (uint64_t)shape << 16 | (uint64_t)opcode << 8 | modrm;
+	const void *fn = find(s, key);
+
+	return (host_x87s_fn)(uintptr_t)(fn ? fn : make(s, key, &w));
+}
+
 unsigned host_stubs_count(struct host_stubs *s)
 {
 	return atomic_load_explicit(&s->count, memory_order_relaxed);
