@@ -128,6 +128,16 @@ static int list_engines(void)
 	return 0;
 }
 
+static int list_models(void)
+{
+	size_t count;
+	const struct cpu_model *m = cpu_model_list(&count);
+
+	for (size_t i = 0; i < count; i++)
+		printf("%s  %s\n", m[i].name, m[i].title);
+	return 0;
+}
+
 static int number(const char *text, int *value)
 {
 	struct err err;
@@ -156,8 +166,7 @@ static int parse(int argc, char **argv, struct options *o)
 		} else if (!strcmp(a, "--list-engines")) {
 			return 1 + list_engines();
 		} else if (!strcmp(a, "--list-models")) {
-			cpu_model_list(stdout);
-			return 1;
+			return 1 + list_models();
 		} else if (!strcmp(a, "--version")) {
 			puts("bothy-vm " BOTHY_VERSION);
 			return 1;

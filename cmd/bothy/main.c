@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* bothy: the command line. Commands are api/cli/; each has a function here. */
+#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "api/cli.h"
 #include "cmd/bothy/run.h"
@@ -51,9 +53,23 @@ static int help(const char *topic)
 	return 0;
 }
 
+/* So that nothing that is opened later becomes a standard stream by accident. */
+static void open_standard_streams(void)
+{
+	int fd;
+
+	do
+		fd = open("/dev/null", O_RDWR);
+	while (fd >= 0 && fd <= STDERR_FILENO);
+	if (fd > STDERR_FILENO)
+		close(fd);
+}
+
 int main(int argc, char **argv)
 {
 	int i;
+
+	open_standard_streams();
 
 	if (argc < 2) {
 		usage(stderr);

@@ -204,8 +204,14 @@ _Noreturn static void child(const char *path, const struct links *l, pid_t paren
 	char *argv[] = { (char *)"bothy-vm", (char *)"--foreground", (char *)"--config-fd", config,
 			 (char *)"--control-fd", control, (char *)"--parent-pid", pid, NULL };
 
-	/* The terminal's signals are bothy's alone. */
+	int null = open("/dev/null", O_RDWR);
+
+	/* The terminal's signals, keys and screen are bothy's alone. */
 	setsid();
+	if (null >= 0) {
+		dup2(null, STDIN_FILENO);
+		dup2(null, STDOUT_FILENO);
+	}
 	sigprocmask(SIG_SETMASK, mask, NULL);
 	snprintf(config, sizeof(config), "%d", l->config);
 	snprintf(control, sizeof(control), "%d", l->control);

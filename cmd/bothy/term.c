@@ -32,6 +32,18 @@ _Noreturn static void guard_main(const struct term *t, int fd)
 	_exit(0);
 }
 
+/* The guard must hold nothing open whose end somebody waits for. */
+static void close_all_but(int a, int b)
+{
+	int lo = a < b ? a : b, hi = a < b ? b : a;
+
+	if (lo > 0)
+		close_range(0, (unsigned)lo - 1, 0);
+	if (hi - lo > 1)
+		close_range((unsigned)lo + 1, (unsigned)hi - 1, 0);
+	close_range((unsigned)hi + 1, ~0u, 0);
+}
+
 static int start_guard(struct term *t, struct err *err)
 {
 	int fds[2];
@@ -43,11 +55,7 @@ static int start_guard(struct term *t, struct err *err)
 	sigprocmask(SIG_BLOCK, &all, &old);
 	t->guard = fork();
 	if (t->guard == 0) {
-		for (int fd = 3; fd < 64; fd++)
-			if (fd != fds[0] && fd != t->fd)
-				close(fd);
-		if (t->fd != STDOUT_FILENO)
-			close(STDOUT_FILENO);
+		close_all_but(t->fd, fds[0]);
 		guard_main(t, fds[0]);
 	}
 	sigprocmask(SIG_SETMASK, &old, NULL);

@@ -13,6 +13,7 @@
 #include <sys/mman.h>
 
 #include "src/base/bits.h"
+#include "src/bus/bus.h"
 #include "src/cpu/engines.h"
 #include "src/cpu/x86/access.h"
 #include "src/cpu/x86/apic.h"

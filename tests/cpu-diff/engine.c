@@ -303,6 +303,7 @@ static void load_state(struct engine *e, struct x86_cpu *c, const struct diff_re
 	if (!(r->sel[X86_GS] & ~3))
 		c->seg[X86_GS].base = r->gs_base;
 	load_fpu(c, &r->fpu);
+	c->cpl = 3;
 	c->cr2 = 0;
 	c->halted = c->wait_sipi = c->nmi_blocked = false;
 	c->int_shadow = 0;

@@ -369,16 +369,13 @@ static void interp_vcpu_fini(struct vcpu *v)
 	v->x86->engine_priv = NULL;
 }
 
-int interp_step(struct x86_cpu *c)
+static void step(struct x86_cpu *c)
 {
 	uint8_t bytes[X86_MAX_INSN + 1];
 	uint64_t lin = linear_pc(c);
 	struct x86_insn insn;
 	int r = 0;
 
-	c->start_rip = c->rip;
-	if (_setjmp(c->fault_jmp))
-		return 1;
 	if (c->code64 && !x86_canonical(lin))
 		x86_raise_gp0(c);
 	for (unsigned n = 0; n < sizeof(bytes) && r == 0;) {
@@ -391,6 +388,14 @@ int interp_step(struct x86_cpu *c)
 		x86_raise_gp0(c);
 	check_limit(c, &insn);
 	exec_insn(c, &insn);
+}
+
+int interp_step(struct x86_cpu *c)
+{
+	c->start_rip = c->rip;
+	if (_setjmp(c->fault_jmp))
+		return 1;
+	step(c);
 	return 0;
 }
 

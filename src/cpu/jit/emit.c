@@ -168,7 +168,7 @@ struct ool *e_ool(struct tr *t, enum ool_kind kind, uint8_t *from)
 	else
 		t->nool++;
 	*o = (struct ool){ .kind = kind, .from = { from, NULL }, .n = t->n, .fl = t->fl,
-			   .def = t->def };
+			   .def = t->def, .vec = t->vec };
 	return o;
 }
 
@@ -311,6 +311,7 @@ void e_call_op(struct tr *t)
 	call_thunk(t, t->j->call_op);
 	t->fl = FL_SAVED;
 	t->def.kind = DEF_NONE;
+	t->vec = 0;
 	if (t->i->row->attr & X86_A_END) {
 		jmp_thunk(t, t->j->leave);
 		t->ended = true;
@@ -467,12 +468,22 @@ static void ool_miss(struct tr *t, const struct ool *o)
 	a_jmp_to(t->a, o->resume);
 }
 
+/* The registers of @bit into the host's, or the interpreter's turn at @rip. */
+static void load_vec(struct tr *t, uint32_t bit, uint64_t rip)
+{
+	store_rip(t, OFF(start_rip), rip);
+	a_movi(t->a, H_RAX, bit);
+	call_thunk(t, t->j->vec_load);
+}
+
 static void ool_call(struct tr *t, const struct ool *o)
 {
 	make_saved_if(t, o);
 	t->n = o->n;
 	t->i = &t->run->insn[o->n];
 	e_call_op(t);
+	if (o->vec)
+		load_vec(t, o->vec, t->run->rip[o->n + 1]);
 	make_live(t);
 	a_jmp_to(t->a, o->resume);
 }
@@ -502,6 +513,11 @@ static void emit_ool(struct tr *t, struct ool *o)
 			o->link->stub = t->a->p;
 		make_saved_if(t, o);
 		emit_exit(t, o->target, o->link);
+		break;
+	case OOL_VEC:
+		make_saved_if(t, o);
+		load_vec(t, o->what, t->run->rip[o->n]);
+		a_jmp_to(t->a, o->resume);
 		break;
 	case OOL_GOTO:
 		t->i = &t->run->insn[o->n];

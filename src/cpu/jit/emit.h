@@ -25,7 +25,7 @@ struct fl_def {
 	int32_t value;   /* immediate */
 };
 
-enum ool_kind { OOL_MISS, OOL_ONE, OOL_CALL, OOL_EXIT, OOL_GOTO };
+enum ool_kind { OOL_MISS, OOL_ONE, OOL_CALL, OOL_EXIT, OOL_GOTO, OOL_VEC };
 
 struct ool { /* code that follows the block, off the straight path */
 	enum ool_kind kind;
@@ -39,6 +39,7 @@ struct ool { /* code that follows the block, off the straight path */
 	uint8_t stack_reg;
 	int32_t stack_disp;
 	uint64_t target;    /* OOL_EXIT, OOL_GOTO: guest rip */
+	uint8_t vec;        /* tr.vec there */
 	struct jit_link *link;
 };
 
@@ -56,6 +57,7 @@ struct tr {
 	struct ool ool[JIT_MAX_INSNS * 3];
 	unsigned nool;
 	unsigned nlinks;
+	uint8_t vec; /* JIT_VEC_*: known to be live here */
 	bool ended; /* the block's end has been emitted */
 };
 
@@ -108,6 +110,10 @@ void e_clobber(struct tr *t);
 /* After an operation that left the guest's flags in RFLAGS. */
 void e_def(struct tr *t, struct fl_def def);
 #define DEF_UNKNOWN ((struct fl_def){ .kind = DEF_NONE })
+
+/* Vector instructions that run as themselves (emit_vec.c). */
+bool jit_is_vec(const struct x86_insn *i);
+void e_vec(struct tr *t);
 
 /* Has C execute the instruction. */
 void e_call_op(struct tr *t);

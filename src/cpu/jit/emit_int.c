@@ -406,7 +406,7 @@ static void e_cwd(struct tr *t)
 static void shift_common(struct tr *t, unsigned opcode, bool imm)
 {
 	const struct x86_insn *i = t->i;
-	unsigned d, ext = i->modrm >> 3 & 7;
+	unsigned d = 0, ext = i->modrm >> 3 & 7;
 
 	if (i->opsize == 1)
 		opcode &= ~1u;
@@ -970,6 +970,8 @@ static bool touches_memory(const struct x86_insn *i)
 
 bool jit_may_fault(const struct x86_insn *i)
 {
+	if (jit_is_vec(i))
+		return true;
 	return touches_memory(i) || uses_stack(i) || !jit_emitters[i->row->id] || too_special(i) ||
 	       jit_emitters[i->row->id] == e_div || (i->row->attr & X86_A_END);
 }
@@ -978,6 +980,9 @@ emit_fn jit_emitter(const struct x86_insn *i, uint32_t key)
 {
 	bool m64 = key & X86_MODE_64;
 
+	if (jit_is_vec(i))
+		return i->mem && (i->adsize == 2 || (!m64 && !JIT_KEY_FLAT(key, i->seg))) ? NULL
+											   : e_vec;
 	if (!jit_emitters[i->row->id] || too_special(i))
 		return NULL;
 	if (uses_stack(i)) {

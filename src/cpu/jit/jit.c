@@ -15,6 +15,8 @@
 
 #include "src/cpu/jit/emit.h"
 #include "src/cpu/x86/access.h"
+#include "src/cpu/x86/debug.h"
+#include "src/cpu/x86/vec.h"
 
 #define HEAT_SLOTS 65536u
 #define HEAT_ENOUGH 2u
@@ -119,7 +121,8 @@ uint64_t jit_miss(struct x86_cpu *c, uint64_t lin, uint32_t what)
 
 	j->stats.tlb_misses++;
 	jit_flags_from_ax(c);
-	if ((c->code64 && !x86_canonical(lin)) || (lin & 0xfff) + size > 4096)
+	if ((c->code64 && !x86_canonical(lin)) || (lin & 0xfff) + size > 4096 ||
+	    cls == X86_TLB_USER_AC)
 		return 0;
 	if (side->page != (lin & ~0xfffull) || !(side->flags & right))
 		x86_tlb_fill(c, cls, lin, acc);
@@ -148,6 +151,21 @@ uint32_t jit_call_op(struct x86_cpu *c, const struct jit_call *call)
 	jit_flags_to_ax(c);
 	/* A repeated string operation that gave way to a request has rip on itself. */
 	return c->stop_block || c->recheck || c->db_pending || c->halted || c->rip != next;
+}
+
+/* May vector instructions run as themselves? Not where they would be refused, nor
+ * where one may raise #XM: those are the interpreter's. */
+uint32_t jit_vec_may(struct x86_cpu *c, uint32_t bit)
+{
+	uint32_t may = 0;
+
+	if ((c->fx.mxcsr & X86_MXCSR_MASKS) != X86_MXCSR_MASKS || c->cr0 & X86_CR0_TS)
+		return 0;
+	if (c->cr4 & X86_CR4_OSFXSR && !(c->cr0 & X86_CR0_EM))
+		may |= JIT_VEC_SSE;
+	if ((c->xcr0 & 6) == 6 && c->cr4 & X86_CR4_OSXSAVE)
+		may |= JIT_VEC_AVX;
+	return (may & bit) == bit ? may : 0;
 }
 
 /*

@@ -27,6 +27,11 @@ enum jit_exit {
 #define JIT_KEY_STACK32 0x40u
 #define JIT_KEY_FLAT(k, seg) ((k) >> (8 + (seg)) & 1)
 
+/* jit.vec_live: the guest's vector registers and MXCSR are in the host's, and
+ * which instructions may use them. */
+#define JIT_VEC_SSE 1u
+#define JIT_VEC_AVX 2u
+
 struct jit_block;
 
 /* One way out of a block that may be patched to jump straight to another. */
@@ -100,7 +105,8 @@ struct jit {
 	uint64_t npages;
 	uint8_t *heat;        /* executions before translation, by address hash */
 	/* Thunks, executable view. */
-	const uint8_t *enter, *leave, *leave_one, *call_op, *miss_load, *miss_store;
+	const uint8_t *enter, *leave, *leave_one, *call_op, *miss_load, *miss_store, *vec_load;
+	bool avx;             /* the host has AVX: whole YMM registers */
 	struct jit_stats stats;
 	pthread_mutex_t notes_lock;
 	struct jit_note notes[JIT_NOTES];
@@ -151,6 +157,7 @@ void jit_emit_thunks(struct jit *j);
 /* Called by thunks. */
 uint64_t jit_miss(struct x86_cpu *c, uint64_t lin, uint32_t what);
 uint32_t jit_call_op(struct x86_cpu *c, const struct jit_call *call);
+uint32_t jit_vec_may(struct x86_cpu *c, uint32_t bit);
 
 static inline const uint8_t *jit_rx(const struct jit *j, const uint8_t *rw)
 {

@@ -38,8 +38,8 @@ struct host_stubs {
 /*
  * #XM in a stub. Stateless: a stub that may raise holds HOST_EMIT_MAGIC in R11 and
  * the address after its instruction in R10. The destination is unchanged and
- * MXCSR in the frame has the flags as hardware left them, so it is enough to go
- * on behind the instruction with every exception masked and R11 zero.
+ * MXCSR in the frame has the flags as hardware left them (they raise nothing by
+ * themselves), so it is enough to go on behind the instruction with R11 zero.
  */
 static void on_sigfpe(int sig, siginfo_t *info, void *ctx)
 {
@@ -47,11 +47,9 @@ static void on_sigfpe(int sig, siginfo_t *info, void *ctx)
 	greg_t *r = uc->uc_mcontext.gregs;
 	uint64_t rip = (uint64_t)r[REG_RIP], resume = (uint64_t)r[REG_R10];
 
-	if ((uint64_t)r[REG_R11] == HOST_EMIT_MAGIC && resume - rip - 1 < X86_MAX_INSN &&
-	    uc->uc_mcontext.fpregs) {
+	if ((uint64_t)r[REG_R11] == HOST_EMIT_MAGIC && resume - rip - 1 < X86_MAX_INSN) {
 		r[REG_RIP] = (greg_t)resume;
 		r[REG_R11] = 0;
-		uc->uc_mcontext.fpregs->mxcsr |= 0x1f80;
 		return;
 	}
 	/* Not ours: let it happen again with the default action. */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * MMX over the x87 registers (SDM vol. 1, 9.5 and 9.6): each instruction sets
- * TOP to 0 and all tags to valid, a write sets sign and exponent of the register
+ * TOP to 0 and all tags to valid (EMMS: empty), a write sets sign and exponent of the register
  * to ones. Memory is read before, and written before, that change is made.
  */
 #include "src/cpu/x86/ops.h"
@@ -64,6 +64,7 @@ void op_emms(struct x86_cpu *c, const struct x86_insn *i)
 {
 	if (!x86_mmx_check(c))
 		return;
+	x86_mmx_enter(c);
 	c->fx.ftw = 0;
 }
 
@@ -188,10 +189,10 @@ void op_pmovmskb_p(struct x86_cpu *c, const struct x86_insn *i)
 }
 
 /*
- * Conversions between MMX and XMM registers. Pending x87 exceptions come first,
- * then an unmasked SIMD exception, which leaves both register files alone.
- * With a memory source CVTPI2PD is no MMX instruction at all; CVTPI2PS is one
- * (SDM vol. 2).
+ * Conversions between MMX and XMM registers. Pending x87 exceptions come first;
+ * the change to MMX state comes before an unmasked SIMD exception. CVTPI2PD and
+ * CVTPI2PS with a memory source are no MMX instructions at all. The manuals say
+ * so of CVTPI2PD; the rest is as AMD's family 1Ah does it.
  */
 static inline void cvt_run(struct x86_cpu *c, const struct x86_insn *i, void *reg, void *rm)
 {
@@ -206,28 +207,24 @@ void op_cvt_p2v_r(struct x86_cpu *c, const struct x86_insn *i)
 	x86_vec_check(c, X86_A_SSE);
 	if (!x86_mmx_check(c))
 		return;
-	cvt_run(c, i, &c->ymm[i->reg], mm_now(c, i->rm));
 	x86_mmx_enter(c);
+	cvt_run(c, i, &c->ymm[i->reg], x86_mm(c, i->rm));
 }
 
 void op_cvt_p2v_m(struct x86_cpu *c, const struct x86_insn *i)
 {
-	bool mmx = i->row->pp == X86_PP_NONE;
 	uint64_t m;
 
 	x86_vec_check(c, X86_A_SSE);
-	if (mmx && !x86_mmx_check(c))
-		return;
 	m = x86_ld64(c, i->seg, x86_ea(c, i));
 	cvt_run(c, i, &c->ymm[i->reg], &m);
-	if (mmx)
-		x86_mmx_enter(c);
 }
 
 static inline void cvt_v2p(struct x86_cpu *c, const struct x86_insn *i, void *rm)
 {
 	uint64_t v = 0;
 
+	x86_mmx_enter(c);
 	cvt_run(c, i, &v, rm);
 	set_mm(c, i->reg, v);
 }

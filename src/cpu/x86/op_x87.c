@@ -80,7 +80,7 @@ void op_x87_comi(struct x86_cpu *c, const struct x86_insn *i)
 void op_x87_load(struct x86_cpu *c, const struct x86_insn *i)
 {
 	struct x86_fx out;
-	uint8_t mem[16];
+	uint8_t mem[32];
 	uint64_t ea;
 
 	if (!x86_x87_check(c))
@@ -101,7 +101,7 @@ void op_x87_store(struct x86_cpu *c, const struct x86_insn *i)
 	unsigned bytes = i->row->mem_bytes;
 	struct x86_fx out;
 	uint64_t ea, lin;
-	uint8_t mem[16];
+	uint8_t mem[32];
 
 	if (!x86_x87_check(c))
 		return;

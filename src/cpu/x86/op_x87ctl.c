@@ -152,7 +152,7 @@ static inline unsigned env_bytes(const struct x86_insn *i) { return i->opsize ==
 void op_fnstenv(struct x86_cpu *c, const struct x86_insn *i)
 {
 	unsigned n = env_bytes(i);
-	uint8_t env[28];
+	uint8_t env[32];
 	uint64_t lin;
 
 	x86_x87_check_nowait(c);
@@ -165,7 +165,7 @@ void op_fnstenv(struct x86_cpu *c, const struct x86_insn *i)
 void op_fldenv(struct x86_cpu *c, const struct x86_insn *i)
 {
 	unsigned n = env_bytes(i);
-	uint8_t env[28];
+	uint8_t env[32];
 
 	if (!x86_x87_check(c))
 		return;

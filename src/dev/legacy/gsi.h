@@ -17,6 +17,7 @@ struct gsi {
 	struct irq_or line[GSI_LINES];
 	unsigned used[GSI_LINES]; /* inputs handed out */
 	struct irq_line pic[16], pin[IOAPIC_PINS];
+	struct irq_or pin2; /* lines 0 and 2 meet there */
 };
 
 /* Either may be NULL. */
@@ -25,5 +26,7 @@ void gsi_init(struct gsi *g, struct i8259_pair *pic, struct ioapic *ioapic);
 /* A fresh input of line @n (below GSI_LINES) for one device to pull. Up to
  * IRQ_OR_INPUTS of them a line. */
 struct irq_line gsi_line(struct gsi *g, unsigned n);
+
+extern const struct dev_desc gsi_desc; /* lines have state, and nothing to reset */
 
 #endif

@@ -17,11 +17,12 @@ struct i8254_channel {
 	struct i8254 *pit;
 	struct vtimer timer;  /* the next change of the output, channel 0 */
 	int64_t start_ns;     /* when the count in use was loaded (or the gate rose) */
-	uint32_t count;       /* 1..0x10000 (10000 in BCD) */
+	int64_t age_ns;       /* the same, as saved: before now */
+	uint32_t count;       /* 1..0x10000 (10000 in BCD), modes 2 and 3 from 2 */
 	uint32_t next_count;  /* modes 2, 3: takes over at the period's end; 0: none */
 	uint32_t held;        /* what was left when the gate stopped counting */
 	uint16_t latch;       /* latched count */
-	uint8_t latched;      /* bytes of latch still to be read; */
+	uint8_t latched;      /* how the latch is read, as access; 0: not latched */
 	uint8_t status;       /* latched status */
 	bool status_latched;
 	uint8_t mode;         /* 0..5 */
@@ -41,7 +42,6 @@ struct i8254 {
 	const struct dev_env *env;
 	struct bus_range ports, port61;
 	bool speaker;   /* port 61h bit 1 */
-	bool refresh;   /* port 61h bit 4 toggles with every read */
 	uint8_t nmi_mask; /* port 61h bits 2-3, kept */
 };
 
