@@ -63,7 +63,8 @@ struct vcpu {
 struct cpu_model; /* cpuid.h */
 
 struct cpus {
-	unsigned count; /* 1..255 */
+	unsigned count; /* 1..255; while they are being built, how many there are */
+	unsigned total; /* how many there will be */
 	struct vcpu *vcpu;
 	const struct engine_desc *engine;
 	void *engine_priv;
@@ -83,6 +84,9 @@ struct cpus {
 	void *eoi_opaque;
 	/* A CPU asked for the machine's end: a triple fault. Any vCPU thread. */
 	void (*triple_fault)(void *opaque, unsigned vcpu);
+	/* An unmasked x87 exception with CR0.NE clear asks for IRQ 13; NULL: the
+	 * exception is ignored, as with IGNNE# asserted. Any vCPU thread. */
+	void (*x87_error)(void *opaque, unsigned vcpu);
 	void *vm_opaque;
 	uint64_t a20_mask; /* ~0, or ~(1 << 20) while the gate is closed */
 	/* Exclusive sections and pausing: who is inside engine->run(). */
@@ -114,6 +118,8 @@ int must_check cpus_start(struct cpus *s, struct err *err); /* creates the threa
 void cpus_resume(struct cpus *s);
 void cpus_pause(struct cpus *s); /* returns when every vCPU is outside engine->run();
 				  * not from a vCPU thread */
+void cpus_pause_request(struct cpus *s); /* any thread, does not wait: every vCPU leaves
+					  * engine->run() at its next instruction */
 void cpus_stop(struct cpus *s);  /* pause and join */
 void cpus_reset(struct cpus *s); /* paused: power-on state, all of them */
 

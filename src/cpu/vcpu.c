@@ -13,6 +13,7 @@
 #include <sys/mman.h>
 
 #include "src/base/bits.h"
+#include "src/bus/bus.h"
 #include "src/cpu/engines.h"
 #include "src/cpu/x86/access.h"
 #include "src/cpu/x86/apic.h"
@@ -118,6 +119,7 @@ void vcpu_request(struct vcpu *v, uint32_t bits)
 {
 	uint32_t old = atomic_fetch_or(&v->x86->request, bits);
 
+	atomic_store(&v->x86->jit.run_ok, 0);
 	if ((old & bits) == bits)
 		return;
 	if (atomic_load(&v->state) == VCPU_RUNNING)
@@ -286,6 +288,7 @@ struct cpus *cpus_new(const struct cpus_config *cfg, struct err *err)
 	s->engine = cfg->engine;
 	s->a20_mask = ~0ull;
 	s->paused = true;
+	s->total = cfg->count;
 	s->tsc_hz = x86_host_tsc_hz();
 	pthread_mutex_init(&s->gate, NULL);
 	pthread_cond_init(&s->gate_changed, NULL);
@@ -380,6 +383,14 @@ void cpus_pause(struct cpus *s)
 	while (s->inside)
 		pthread_cond_wait(&s->gate_changed, &s->gate);
 	pthread_mutex_unlock(&s->gate);
+}
+
+void cpus_pause_request(struct cpus *s)
+{
+	pthread_mutex_lock(&s->gate);
+	s->paused = true;
+	pthread_mutex_unlock(&s->gate);
+	ask_all_to_leave(s, NULL);
 }
 
 void cpus_stop(struct cpus *s)

@@ -330,6 +330,8 @@ static void page_written(struct mem *m, uint64_t page, uint32_t off, uint32_t le
 	if (hit) {
 		m->code_chunks[page] &= ~hit;
 		atomic_fetch_add(&m->page_gen[page], 1);
+		if (!m->code_chunks[page])
+			atomic_fetch_and(&m->page_flags[page], (uint8_t)~MEM_PAGE_CODE);
 	}
 	pthread_mutex_unlock(&m->code_lock);
 	if (!hit)
@@ -357,14 +359,20 @@ uint32_t mem_watch_code(struct mem *m, uint64_t page, uint64_t chunks)
 {
 	uint32_t gen;
 
-	if (!(atomic_load(&m->page_flags[page]) & MEM_PAGE_CODE)) {
-		atomic_fetch_or(&m->page_flags[page], MEM_PAGE_CODE);
-		for (struct mem_listener *l = m->listeners; l; l = l->next)
-			if (l->code_marked)
-				l->code_marked(l->opaque, page);
-		barrier_all_threads(m);
+	for (;;) {
+		if (!(atomic_load(&m->page_flags[page]) & MEM_PAGE_CODE)) {
+			atomic_fetch_or(&m->page_flags[page], MEM_PAGE_CODE);
+			for (struct mem_listener *l = m->listeners; l; l = l->next)
+				if (l->code_marked)
+					l->code_marked(l->opaque, page);
+			barrier_all_threads(m);
+		}
+		pthread_mutex_lock(&m->code_lock);
+		if (atomic_load(&m->page_flags[page]) & MEM_PAGE_CODE)
+			break;
+		/* Another thread's store took the last watch off in between. */
+		pthread_mutex_unlock(&m->code_lock);
 	}
-	pthread_mutex_lock(&m->code_lock);
 	m->code_chunks[page] |= chunks;
 	gen = atomic_load(&m->page_gen[page]);
 	pthread_mutex_unlock(&m->code_lock);

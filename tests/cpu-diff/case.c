@@ -18,7 +18,9 @@ const struct diff_desc diff_ldt[DIFF_NLDT] = {
 	[5] = { .limit = 0xfffff, .pages = true, .seg32 = true, .contents = 2,
 		.read_exec_only = true },
 	[6] = { .base = DIFF_LOW, .limit = 0xffff, .seg32 = true, .not_present = true },
-	[7] = { .limit = 0xfffff, .pages = true, .seg32 = true, .contents = 3 },
+	/* Linux takes conforming code only if it is not present. */
+	[7] = { .limit = 0xfffff, .pages = true, .seg32 = true, .contents = 3,
+		.not_present = true },
 	[8] = { .limit = 0xfffff, .pages = true, .seg32 = true },
 };
 
@@ -44,7 +46,7 @@ static int fix_up(struct diff_case *d, unsigned k)
 {
 	struct diff_insn *i = &d->insn[k];
 	uint8_t *p = d->code + d->insn_off[k] + i->fix_off;
-	uint64_t to = diff_code_rip(d, d->insn_off[i->target]);
+	uint64_t to = diff_code_rip(d, d->insn_off[min_of(i->target, d->n)]);
 	int64_t v = (int64_t)to;
 
 	if (d->insn_off[k] + i->len > DIFF_CODE_LEN)
@@ -93,6 +95,14 @@ int diff_case_insn_at(const struct diff_case *d, uint64_t rip)
 		if ((k == d->n || d->insn[k].len) && diff_code_rip(d, d->insn_off[k]) == rip)
 			return (int)k;
 	return -1;
+}
+
+void diff_fill_ro(uint8_t page[4096])
+{
+	struct diff_rng r = { 0x726f };
+
+	for (unsigned k = 0; k < 4096; k += 8)
+		st_le64(page + k, rng64(&r) >> (k >> 3 & 63));
 }
 
 void diff_regs_init(struct diff_regs *r)

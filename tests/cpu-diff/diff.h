@@ -80,6 +80,8 @@ struct diff_insn {
 
 struct diff_case {
 	uint64_t seed;
+	const uint64_t *features; /* for decoding; not owned */
+	int want_row;  /* as given to diff_generate(); for the report */
 	unsigned mode; /* X86_MODE_16, _32 or _64 (of protected and long mode) */
 	bool high;     /* runs at DIFF_HIGH; 64-bit code only */
 	bool no_exit;  /* runs into the unmapped page behind the code */
@@ -147,6 +149,7 @@ int diff_case_insn_at(const struct diff_case *d, uint64_t rip);
 void diff_fpu_from_xsave(struct diff_fpu *f, const uint8_t *xsave);
 void diff_fpu_to_xsave(const struct diff_fpu *f, uint8_t *xsave, uint32_t mask);
 void diff_regs_init(struct diff_regs *r);
+void diff_fill_ro(uint8_t page[4096]); /* what the read-only page holds */
 
 /* The host CPU. (native.c) */
 struct native;
@@ -173,11 +176,20 @@ enum diff_rule {
 	DIFF_FAULTS, /* never completes at CPL 3; has to be tried */
 	DIFF_SKIP,   /* not run, or not offered */
 };
+enum diff_image {
+	DIFF_IMAGE_NONE,
+	DIFF_IMAGE_FX,
+	DIFF_IMAGE_XSAVE,
+	DIFF_IMAGE_ANY,
+	DIFF_IMAGE_ENV,
+};
 struct diff_row_info {
 	enum diff_rule rule;
 	const char *why;
-	uint64_t flags; /* arithmetic flags that are not compared once it ran */
-	bool weak_dest; /* its results differ by design: only that it runs is compared */
+	bool weak;        /* its result differs by design: only that it runs is compared */
+	bool last;        /* nothing may follow it: what it left is not the same */
+	bool loose_fault; /* where and how it faults is not compared */
+	enum diff_image image; /* what it stores, some fields of which do not count */
 };
 const struct diff_row_info *diff_row_info(unsigned row);
 const char *diff_row_id(unsigned row); /* enumerator without X86_OP_ */
@@ -195,6 +207,8 @@ struct diff_enc {
 	bool wild;                   /* odd prefixes, faulting addresses welcome */
 	bool mutate;                 /* spoil it a little: mostly #UD */
 	int force_rm;                /* this register in ModRM.rm; -1: any */
+	int force_w;                 /* REX.W; -1: any */
+	bool no_66;
 	bool has_target;             /* memory operand at linear address target */
 	uint64_t target;
 };
@@ -203,10 +217,15 @@ int must_check diff_encode(const struct diff_enc *e, unsigned row, struct diff_i
 int must_check diff_decode(const struct diff_case *d, const uint64_t *features,
 			   const uint8_t *bytes, size_t avail, struct x86_insn *i);
 
+/* Base of a segment for code of this case; descriptors' limits do not matter here. */
+uint64_t diff_seg_base(const struct diff_case *d, const struct diff_regs *now, unsigned seg);
+
 /* Random state. (values.c) */
 uint64_t diff_value(struct diff_rng *r, unsigned size_bytes);
 void diff_random_regs(struct diff_rng *r, struct diff_case *d);
-void diff_random_mem(struct diff_rng *r, struct diff_case *d);
+#define DIFF_POOL_LEN 0x10000
+void diff_fill_pool(uint8_t *pool); /* always the same: what memory is filled from */
+void diff_random_mem(struct diff_rng *r, const uint8_t *pool, struct diff_case *d);
 
 /* A case from its seed. @row: enum x86_op that must occur, -1 for any. (gen.c) */
 struct diff_gen {
@@ -214,6 +233,7 @@ struct diff_gen {
 	const uint64_t *features;
 	unsigned modes; /* bit n: X86_MODE n may be used */
 	uint32_t *weight; /* per row: how much it is wanted */
+	uint8_t pool[DIFF_POOL_LEN];
 	struct diff_case probe;
 	struct diff_result result;
 };
@@ -227,9 +247,12 @@ unsigned diff_compare(const struct diff_case *d, const struct diff_result *want,
 /* A pair of CPUs and what to do with a case. (shrink.c) */
 struct diff_pair {
 	struct native *native;
-	struct engine *engine;
-	struct diff_result want, got;
+	struct engine *engine; /* NULL: the host against itself */
+	const uint64_t *features;
+	void (*sabotage)(const struct diff_case *d, struct diff_result *got); /* self-test */
+	struct diff_result want, got, again;
 };
+void diff_run_pair(struct diff_pair *p, const struct diff_case *d);
 /* Runs both; true if they differ and the host agrees with itself. */
 bool diff_differs(struct diff_pair *p, struct diff_case *d);
 void diff_shrink(struct diff_pair *p, struct diff_case *d);
@@ -238,6 +261,7 @@ void diff_report(struct diff_pair *p, struct diff_case *d, FILE *out);
 
 /* Text form of a case. (corpus.c) */
 void diff_case_write(const struct diff_case *d, FILE *out);
-int must_check diff_case_read(struct diff_case *d, const char *path, struct err *err);
+int must_check diff_case_read(struct diff_case *d, const uint64_t *features, const char *path,
+			      struct err *err);
 
 #endif

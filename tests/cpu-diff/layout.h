@@ -30,15 +30,19 @@
 #define DIFF_IMG_NMXCSR 8
 #define DIFF_IMG_SELS 0x2040
 #define DIFF_IMG_NSELS 16
+#define DIFF_IMG_FAR 0x2100 /* DIFF_IMG_NSELS pointers of 16 bytes */
 #define DIFF_IMG_FXSAVE 0x2200
 #define DIFF_IMG_XSAVE 0x2800
 
 /* The exit stub: reached by a jump at the sequence's end. In the engine this
  * page holds HLT, which faults at CPL 3. */
-#define DIFF_STUB 0x1f000
+#define DIFF_STUB 0x2a5f3000 /* out of a stray address's way */
 /* Natively only: struct native_ctx. */
-#define DIFF_CTX 0x20000
-#define DIFF_FILE_LEN 0x22000
+#define DIFF_CTX (DIFF_STUB + 0x1000)
+/* Natively all are one file: the region, then these. */
+#define DIFF_FILE_STUB DIFF_REGION
+#define DIFF_FILE_CTX (DIFF_REGION + 0x1000)
+#define DIFF_FILE_LEN (DIFF_REGION + 0x3000)
 
 /* Linux's selectors, which programs see. */
 #define DIFF_SEL_CS32 0x23

@@ -41,7 +41,7 @@ static uint64_t float_bits(struct diff_rng *r, unsigned e, unsigned m)
 	case 4: return sign | frac;                             /* denormal */
 	case 5: return sign | 1;
 	case 6: return sign | 1ull << m;                        /* smallest normal */
-	case 7: return sign | (max << m) - 1;                   /* greatest */
+	case 7: return sign | ((max << m) - 1);                   /* greatest */
 	case 8: return sign | bias << m;                        /* one */
 	case 9: return sign | (bias + rng_below(r, e > 5 ? 70 : 10)) << m; /* a power of two */
 	case 10: return sign | (bias - rng_below(r, e > 5 ? 70 : 10)) << m | frac;
@@ -159,7 +159,7 @@ static void random_segments(struct diff_rng *r, struct diff_case *d)
 	if (d->mode == X86_MODE_64) {
 		g->fs_base = rng_pct(r, 60) ? diff_base(d) + rng_below(r, 0x4000)
 			   : rng_pct(r, 80) ? rng_below(r, 0x1000) : rng64(r) >> 17;
-		g->gs_base = rng_pct(r, 60) ? diff_base(d) + rng_below(r, 0x4000) & ~63ull : 0;
+		g->gs_base = rng_pct(r, 60) ? diff_base(d) + (rng_below(r, 0x4000) & ~63u) : 0;
 		return;
 	}
 	for (unsigned s = 0; s < X86_NSEGS; s++)
@@ -211,8 +211,13 @@ static void put_images(struct diff_rng *r, uint8_t *page)
 
 	for (unsigned k = 0; k < DIFF_IMG_NMXCSR; k++)
 		st_le32(page + DIFF_IMG_MXCSR % 4096 + 4 * k, random_mxcsr(r));
-	for (unsigned k = 0; k < DIFF_IMG_NSELS; k++)
+	for (unsigned k = 0; k < DIFF_IMG_NSELS; k++) {
+		uint8_t *far_ptr = page + DIFF_IMG_FAR % 4096 + 16 * k;
+
 		st_le16(page + DIFF_IMG_SELS % 4096 + 2 * k, sels[k]);
+		for (unsigned at = 2; at <= 8; at *= 2) /* behind 16-, 32-, 64-bit offsets */
+			st_le16(far_ptr + at, sels[k]);
+	}
 	memset(&f, 0, sizeof(f));
 	random_fpu(r, &f);
 	diff_fpu_to_xsave(&f, page + DIFF_IMG_XSAVE % 4096, 7);
@@ -227,14 +232,22 @@ static void put_images(struct diff_rng *r, uint8_t *page)
 	}
 }
 
-void diff_random_mem(struct diff_rng *r, struct diff_case *d)
+void diff_fill_pool(uint8_t *pool)
 {
-	for (unsigned k = 0; k < DIFF_MEM_LEN; k += 32) {
-		random_vector(r, d->mem + k);
+	struct diff_rng rng = { 0x706f6f6c }, *r = &rng;
+
+	for (unsigned k = 0; k < DIFF_POOL_LEN; k += 32) {
+		random_vector(r, pool + k);
 		if (rng_pct(r, 20))
-			random_x87(r, d->mem + k + rng_below(r, 22));
+			random_x87(r, pool + k + rng_below(r, 22));
 		else if (rng_pct(r, 30))
-			st_le64(d->mem + k + 8 * rng_below(r, 4), diff_value(r, 8));
+			st_le64(pool + k + 8 * rng_below(r, 4), diff_value(r, 8));
 	}
+}
+
+void diff_random_mem(struct diff_rng *r, const uint8_t *pool, struct diff_case *d)
+{
+	for (unsigned k = 0; k < DIFF_MEM_LEN; k += 256)
+		memcpy(d->mem + k, pool + rng_below(r, DIFF_POOL_LEN - 256), 256);
 	put_images(r, d->mem + 4096); /* DIFF_PG_RW1 is the second of diff_rw_pages[] */
 }

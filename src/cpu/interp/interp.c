@@ -265,7 +265,7 @@ static void exec_mmio_code(struct x86_cpu *c)
 }
 
 /* One instruction with everything that a debugger may have asked for. */
-static void exec_one(struct x86_cpu *c, struct interp *in)
+void interp_exec_one(struct x86_cpu *c, struct interp *in)
 {
 	uint8_t shadow = c->int_shadow;
 	struct block *b;
@@ -299,9 +299,14 @@ static void exec_block(struct x86_cpu *c, const struct block *b)
 		x86_after_insn(c);
 }
 
-static bool must_step(const struct x86_cpu *c)
+void interp_exec_run(struct x86_cpu *c, struct interp *in)
 {
-	return (c->rflags & (X86_FL_TF | X86_FL_RF)) || (c->dr[7] & 0xff) || c->int_shadow;
+	struct block *b = find_block(c, in);
+
+	if (likely(b))
+		exec_block(c, b);
+	else
+		interp_exec_one(c, in);
 }
 
 static void interp_run(struct vcpu *v)
@@ -313,7 +318,6 @@ static void interp_run(struct vcpu *v)
 		x86_deliver_exception(c);
 	for (;;) {
 		uint32_t req = atomic_load_explicit(&c->request, memory_order_relaxed);
-		struct block *b;
 
 		c->start_rip = c->rip;
 		if (unlikely(req || c->halted || c->recheck)) {
@@ -324,19 +328,14 @@ static void interp_run(struct vcpu *v)
 			    c->wait_sipi)
 				return;
 		}
-		if (unlikely(must_step(c))) {
-			exec_one(c, in);
-			continue;
-		}
-		b = find_block(c, in);
-		if (likely(b))
-			exec_block(c, b);
+		if (unlikely(interp_must_step(c)))
+			interp_exec_one(c, in);
 		else
-			exec_one(c, in);
+			interp_exec_run(c, in);
 	}
 }
 
-static struct interp *interp_new(void)
+struct interp *interp_new(void)
 {
 	struct interp *in = calloc(1, sizeof(*in));
 
@@ -357,26 +356,26 @@ static int interp_vcpu_init(struct vcpu *v, struct err *err)
 	return 0;
 }
 
-static void interp_vcpu_fini(struct vcpu *v)
+void interp_free(struct interp *in)
 {
-	struct interp *in = v->x86->engine_priv;
-
 	if (in)
 		free(in->arena);
 	free(in);
+}
+
+static void interp_vcpu_fini(struct vcpu *v)
+{
+	interp_free(v->x86->engine_priv);
 	v->x86->engine_priv = NULL;
 }
 
-int interp_step(struct x86_cpu *c)
+static void step(struct x86_cpu *c)
 {
 	uint8_t bytes[X86_MAX_INSN + 1];
 	uint64_t lin = linear_pc(c);
 	struct x86_insn insn;
 	int r = 0;
 
-	c->start_rip = c->rip;
-	if (_setjmp(c->fault_jmp))
-		return 1;
 	if (c->code64 && !x86_canonical(lin))
 		x86_raise_gp0(c);
 	for (unsigned n = 0; n < sizeof(bytes) && r == 0;) {
@@ -389,6 +388,14 @@ int interp_step(struct x86_cpu *c)
 		x86_raise_gp0(c);
 	check_limit(c, &insn);
 	exec_insn(c, &insn);
+}
+
+int interp_step(struct x86_cpu *c)
+{
+	c->start_rip = c->rip;
+	if (_setjmp(c->fault_jmp))
+		return 1;
+	step(c);
 	return 0;
 }
 

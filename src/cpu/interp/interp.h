@@ -16,4 +16,24 @@ extern const struct engine_desc interp_engine;
  * delivered. Uses c->fault_jmp. For tests and for engines that fall back. */
 int interp_step(struct x86_cpu *c);
 
+/*
+ * The pieces that the translator borrows. All raise (c->fault_jmp), and expect
+ * c->start_rip == c->rip.
+ */
+struct interp;
+struct interp *interp_new(void); /* NULL when out of memory */
+void interp_free(struct interp *in);
+
+/* Must instructions run one at a time through interp_exec_one(): a debugger's
+ * wish, or the shadow of STI and MOV SS? */
+static inline bool interp_must_step(const struct x86_cpu *c)
+{
+	return (c->rflags & (X86_FL_TF | X86_FL_RF)) || (c->dr[7] & 0xff) || c->int_shadow;
+}
+
+/* One instruction with breakpoints, single step and shadows. */
+void interp_exec_one(struct x86_cpu *c, struct interp *in);
+/* A straight run of instructions; not when interp_must_step(). */
+void interp_exec_run(struct x86_cpu *c, struct interp *in);
+
 #endif

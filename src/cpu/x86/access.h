@@ -107,6 +107,15 @@ static inline void x86_wrote(struct x86_cpu *c, void *host, unsigned size)
 		x86_wrote_slow(c, host, size);
 }
 
+/* Does the page at host address @host hold cached code? */
+static inline bool x86_has_code(const struct x86_cpu *c, uint64_t host)
+{
+	uint64_t page = mem_page_of(c->mem, (void *)(uintptr_t)host);
+
+	return atomic_load_explicit(&c->mem->page_flags[page], memory_order_relaxed) &
+	       MEM_PAGE_CODE;
+}
+
 static inline void *x86_rmw_ptr(struct x86_cpu *c, unsigned cls, uint64_t lin, unsigned size)
 {
 	void *p = x86_hit(c->tlbs[cls], lin, size, X86_ACC_W);

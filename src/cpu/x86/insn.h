@@ -87,6 +87,7 @@ enum x86_opnd {
 #define X86_A_NOWRITE 0x80000u /* first operand is a source only (CMP, TEST, stores of it) */
 #define X86_A_FLOAT 0x100000u  /* can set MXCSR flags: #XM */
 #define X86_A_ALIGNVEC 0x200000u /* VMOVAPS kind: aligned to the vector's width in every form */
+#define X86_A_LIG 0x400000u    /* scalar: VEX.L is ignored */
 
 enum x86_map { X86_MAP_1, X86_MAP_0F, X86_MAP_0F38, X86_MAP_0F3A, X86_NMAPS };
 
@@ -150,6 +151,8 @@ struct x86_insn {
 	uint8_t pp;    /* enum x86_pp that the bytes carry (mandatory prefix / VEX.pp) */
 	uint8_t modrm; /* raw, where present */
 	uint8_t opcode;/* raw opcode byte */
+	const void *stub; /* X86_A_HOST rows: host code (host_stub.h), looked up on the
+			   * first run; NULL before */
 };
 
 /*

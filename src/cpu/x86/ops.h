@@ -15,7 +15,7 @@
 
 #include "src/cpu/x86/insn.h"
 
-#define X86_FN1(f) __attribute__((weak)) void f(struct x86_cpu *c, const struct x86_insn *i);
+#define X86_FN1(f) void f(struct x86_cpu *c, const struct x86_insn *i);
 #define X86_FN2(f) X86_FN1(f##_4) X86_FN1(f##_8)
 #define X86_FN3(f) X86_FN1(f##_2) X86_FN2(f)
 #define X86_FN4(f) X86_FN1(f##_1) X86_FN3(f)

@@ -166,12 +166,14 @@ struct x86_tlb_side {
 #define X86_TLBF_GLOBAL 0x40u
 #define X86_TLBF_2M 0x80u      /* part of a 2 or 4 MiB page */
 #define X86_TLBF_1G 0x100u
-#define X86_TLBF_CODE 0x200u   /* translated code in the page: stores take the slow path (jit) */
 
 /* Privilege classes, each with a table of its own. KERNEL_AC: supervisor data
  * access while SMAP is suspended by EFLAGS.AC. Implicit supervisor accesses
- * (descriptor tables, TSS) use KERNEL whatever the CPL. */
-enum x86_tlb_class { X86_TLB_KERNEL, X86_TLB_KERNEL_AC, X86_TLB_USER, X86_TLB_CLASSES };
+ * (descriptor tables, TSS) use KERNEL whatever the CPL. USER_AC: CPL 3 with
+ * alignment checking on (CR0.AM and EFLAGS.AC); its table never hits, so that
+ * every access comes by the check. */
+enum x86_tlb_class { X86_TLB_KERNEL, X86_TLB_KERNEL_AC, X86_TLB_USER, X86_TLB_USER_AC,
+		     X86_TLB_CLASSES };
 #define X86_TLB_ENTRIES 2048
 
 enum x86_access { X86_ACC_R = 0, X86_ACC_W = 1, X86_ACC_X = 2 };
@@ -185,6 +187,7 @@ enum x86_access { X86_ACC_R = 0, X86_ACC_W = 1, X86_ACC_X = 2 };
 #define X86_REQ_EXIT 0x10u  /* leave engine->run(): pause, stop, exclusive section */
 #define X86_REQ_FLUSH 0x20u /* drop all cached translations (memory map changed) */
 #define X86_REQ_SMI 0x40u
+#define X86_REQ_CODE 0x80u  /* another thread wrote or began to watch code (jit) */
 
 #define X86_FEATURE(name, text) X86_F_##name,
 enum x86_feature {
@@ -199,6 +202,25 @@ enum x86_feature {
 #define X86_MODE_64 2u
 #define X86_MODE_SIZE 3u  /* mask of the above */
 #define X86_MODE_REAL 4u  /* real mode or virtual-8086 */
+
+/* Where translated code goes for an address: slot by the address's low bits. */
+struct x86_jump { uint64_t rip; const void *entry; };
+#define X86_JUMP_SLOTS 1024u
+
+/* What translated code and its run loop pass each other; see cpu/jit/jit.h. */
+struct x86_jit {
+	uint64_t self;      /* this struct x86_cpu's address */
+	uint64_t host_rsp;
+	uint64_t tmp0, tmp1;
+	uint64_t link;      /* the exit that was taken, to be linked; 0 none */
+	uint32_t exit;      /* enum jit_exit */
+	uint16_t flags_ax;  /* arithmetic flags as LAHF and SETO AL leave them */
+	uint8_t vec_live;   /* which vector instructions may run; 0: registers are in memory */
+	uint8_t vec_again;  /* vec_live to be restored after C */
+	uint32_t host_mxcsr;
+	_Atomic uint32_t run_ok; /* 0: leave at the next backward jump */
+	struct x86_jump jump[4][X86_JUMP_SLOTS]; /* by enum x86_tlb_class */
+};
 
 struct x86_cpu {
 	/* What translated and interpreted code touches most. */
@@ -220,6 +242,7 @@ struct x86_cpu {
 	struct x86_tlb_entry *tlb; /* the table that data accesses at this CPL/AC use */
 	uint8_t seg_flat;   /* bit n: segment n has base 0, limit 4 GiB, readable+writable */
 	bool nmi_blocked;
+	bool nmi_pending;   /* an NMI was taken from request and waits for nmi_blocked to clear */
 	uint8_t tlb_class;  /* which table that is */
 
 	struct x86_seg seg[X86_NSEGS];
@@ -262,6 +285,10 @@ struct x86_cpu {
 
 	uint64_t insn_count; /* retired, when the engine counts */
 	uint64_t features[(X86_NFEATURES + 63) / 64];
+	/* Who the guest sees; set with the features by cpu_model_apply(). */
+	bool amd;            /* AMD's behaviour where the vendors differ */
+	uint32_t signature;  /* CPUID.1:EAX */
+	char vendor[13], brand[49];
 	unsigned index;      /* 0 is the boot processor; also the initial APIC ID */
 	struct vcpu *vcpu;   /* NULL in unit tests */
 	struct cpus *cpus;
@@ -273,6 +300,8 @@ struct x86_cpu {
 	struct log_limit guest_log;
 	struct host_stubs *stubs; /* host code for vector and x87 arithmetic (host_stub.h); owned */
 	void *engine_priv;
+	bool tag_code; /* the engine wants stores to pages with code on the slow path */
+	struct x86_jit jit;
 };
 
 #define X86_SHADOW_STI 1u   /* interrupts inhibited for one instruction */
@@ -350,6 +379,8 @@ void x86_iret(struct x86_cpu *c, unsigned opsize);
 void x86_write_cr0(struct x86_cpu *c, uint64_t v);
 void x86_write_cr3(struct x86_cpu *c, uint64_t v);
 void x86_write_cr4(struct x86_cpu *c, uint64_t v);
+/* The bits of CR4 that this CPU has. */
+uint64_t x86_cr4_valid(const struct x86_cpu *c);
 void x86_write_cr8(struct x86_cpu *c, uint64_t v);
 uint64_t x86_read_cr8(struct x86_cpu *c);
 uint64_t x86_read_dr(struct x86_cpu *c, unsigned n);

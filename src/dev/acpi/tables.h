@@ -30,6 +30,7 @@ struct acpi_config {
 	bool rtc;
 	bool vga;               /* a VGA adapter may be there: worth probing */
 	bool s3;                /* offer suspend to RAM */
+	uint16_t pvpanic_port;  /* 0: none */
 };
 
 /* A 4- or 8-byte field at @at that holds an offset into the blob as built for base 0:

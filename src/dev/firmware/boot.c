@@ -270,7 +270,7 @@ static int not_a_kernel(struct boot_ctx *b, struct err *err)
 			       "or a very old kernel); direct boot needs a bzImage, an ELF with a "
 			       "PVH note or a Multiboot 1 image", path);
 	while (text < b->head_len && text < 512 &&
-	       (b->head[text] >= 0x20 || strchr("\t\n\r\f", b->head[text])) && b->head[text])
+	       ((b->head[text] >= 0x20 && b->head[text] != 0x7f) || strchr("\t\n\r\f", b->head[text])) && b->head[text])
 		text++;
 	if (text == min_of(b->head_len, (size_t)512))
 		return err_set(err, -EINVAL,
