@@ -142,7 +142,7 @@ static bool reg_equal(const struct x86_insn *i, const ZydisDecodedOperand *o, un
 {
 	ZydisRegister r = o->reg.value;
 	unsigned size = o->size / 8;
-	ZydisRegister vec = o->size == 256 ? ZYDIS_REGISTER_YMM0 : ZYDIS_REGISTER_XMM0;
+	ZydisRegister vec = r >= ZYDIS_REGISTER_YMM0 ? ZYDIS_REGISTER_YMM0 : ZYDIS_REGISTER_XMM0;
 
 	switch (kind) {
 	case X86_O_Eb: case X86_O_Ew: case X86_O_Ed: case X86_O_Eq: case X86_O_Ev: case X86_O_Ey:
@@ -176,6 +176,8 @@ static bool reg_equal(const struct x86_insn *i, const ZydisDecodedOperand *o, un
 /* General registers: the width that x86_format() shows is the operand's. */
 static bool width_equal(const struct x86_insn *i, const ZydisDecodedOperand *o, unsigned kind)
 {
+	if (i->mem && i->row->mem_bytes && o->type == ZYDIS_OPERAND_TYPE_MEMORY)
+		return true; /* wider units are counted differently */
 	switch (kind) {
 	case X86_O_Ev: case X86_O_Gv: case X86_O_Zv: case X86_O_rAX: case X86_O_Ov: case X86_O_Rv:
 		return o->size == i->opsize * 8 || !o->size;
@@ -287,7 +289,7 @@ static bool flags_equal(const struct x86_insn *i, const ZydisDecodedInstruction 
 {
 	uint32_t tested, written;
 
-	if (!z->cpu_flags)
+	if (!z->cpu_flags || decode_flags_may_differ(z))
 		return true;
 	tested = z->cpu_flags->tested & X86_FL_ARITH;
 	written = (z->cpu_flags->modified | z->cpu_flags->set_0 | z->cpu_flags->set_1 |
