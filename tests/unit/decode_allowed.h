@@ -61,9 +61,13 @@ static inline bool decode_theirs_alone(const ZydisDecodedInstruction *z, unsigne
 	}
 }
 
+/* In real mode these are #GP (SYSENTER, SYSEXIT) or decided by EFER.SCE (SYSRET):
+ * the operation's affair. */
 static inline bool decode_ours_alone(const struct x86_insn *i)
 {
-	return false;
+	return i->mode & X86_MODE_REAL &&
+	       (i->row->id == X86_OP_SYSENTER || i->row->id == X86_OP_SYSEXIT ||
+		i->row->id == X86_OP_SYSRET);
 }
 
 /* The hint NOPs: how many operands the listing shows. PAUSE: see decode_names. */
