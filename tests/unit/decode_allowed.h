@@ -28,8 +28,6 @@ static const struct { const char *zydis, *ours; } decode_names[] = {
 	{ "pause", "xchg" },
 	/* Outside 64-bit mode VEX.W does nothing here: one row, its 64-bit name. */
 	{ "vmovd", "vmovq" },
-	{ "vpinsrd", "vpinsrq" },
-	{ "vpextrd", "vpextrq" },
 	{ "prefetchwt1", "prefetch" }, /* 0F 0D's reserved forms, not offered as such */
 };
 
@@ -38,6 +36,10 @@ static inline bool decode_theirs_alone(const ZydisDecodedInstruction *z, unsigne
 {
 	/* 0F 0D with a register: NOP on Intel's, #UD on AMD's processors. */
 	if (z->meta.isa_set == ZYDIS_ISA_SET_PREFETCH_NOP && z->mnemonic == ZYDIS_MNEMONIC_NOP)
+		return true;
+	/* VEX.W outside 64-bit mode: ignored on Intel's, #UD on AMD's processors. */
+	if (mode != X86_MODE_64 && z->encoding == ZYDIS_INSTRUCTION_ENCODING_VEX && z->raw.vex.W &&
+	    (z->mnemonic == ZYDIS_MNEMONIC_VPINSRD || z->mnemonic == ZYDIS_MNEMONIC_VPEXTRD))
 		return true;
 	switch (z->meta.isa_ext) {
 	case ZYDIS_ISA_EXT_AMD3DNOW: case ZYDIS_ISA_EXT_AMD_INVLPGB: case ZYDIS_ISA_EXT_AMX_BF16:
