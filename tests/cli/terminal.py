@@ -192,7 +192,7 @@ def test_pipes(folder, echo):
 
 def test_stdin_closed_from_the_start(folder, echo):
     p = subprocess.run([BOTHY, "run", "--kernel", echo, "--no-reboot", "--memory", "16M"],
-                       stdin=subprocess.PIPE, input=b"x1", capture_output=True, timeout=TIMEOUT,
+                       input=b"x1", capture_output=True, timeout=TIMEOUT,
                        check=False)
     check(p.returncode == 0, p)
     check(p.stdout == b"ready\r\nx", p.stdout)
