@@ -7,7 +7,7 @@
 
 #include "src/cpu/x86/insn.h"
 
-#define HOST_EMIT_MAX 128u /* bytes of one stub at most */
+#define HOST_EMIT_MAX   128u /* bytes of one stub at most */
 #define HOST_EMIT_MAGIC 0x626f746879786d21ull
 
 /*

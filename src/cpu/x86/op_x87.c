@@ -8,7 +8,7 @@
  *   registers, TOP and flags what hardware does; the host itself never faults
  *   because FSW's exceptions were looked at first and the stub ends with FNINIT.
  * - On single registers, with the stack kept here: the common case that every
- *   exception is masked and no operand is empty. Ten times as fast.
+ *   exception is masked and no operand is empty. Several times as fast.
  *
  * FIP, FDP and FOP are kept here, as the SDM (vol. 1, 8.1.8 and 8.1.9) describes
  * them with CPUID's FDP_EXCPTN_ONLY clear: every instruction of this file sets
@@ -21,8 +21,8 @@
 #include "src/cpu/x86/vec.h"
 
 #define CC_ALL 0x4700u
-#define CC_C1 0x200u
-#define CC_C2 0x400u
+#define CC_C1  0x200u
+#define CC_C2  0x400u
 
 /*
  * The whole state.
@@ -38,11 +38,13 @@ static inline uint64_t compute(struct x86_cpu *c, const struct x86_insn *i, stru
 		struct x86_fx in = c->fx;
 
 		in.fcw |= 0x3f;
-		flags = host_stub_x87(c->stubs, i->opcode, i->modrm)(&in, out, mem, c->rflags & X86_FL_ARITH);
+		flags = host_stub_x87(c->stubs, i->opcode, i->modrm)(&in, out, mem,
+								     c->rflags & X86_FL_ARITH);
 		out->fsw |= X86_FSW_ES | X86_FSW_B;
 		return flags;
 	}
-	return host_stub_x87(c->stubs, i->opcode, i->modrm)(&c->fx, out, mem, c->rflags & X86_FL_ARITH);
+	return host_stub_x87(c->stubs, i->opcode, i->modrm)(&c->fx, out, mem,
+							    c->rflags & X86_FL_ARITH);
 }
 
 static inline void set_pointers(struct x86_cpu *c, const struct x86_insn *i)
@@ -100,7 +102,7 @@ static inline void pop(struct x86_cpu *c)
 	memcpy(st0, c->fx.st[0], 16);
 	memmove(c->fx.st[0], c->fx.st[1], 7 * 16);
 	memcpy(c->fx.st[7], st0, 16);
-	c->fx.ftw &= (uint8_t)~(1u << top);
+	c->fx.ftw &= (uint8_t) ~(1u << top);
 	c->fx.fsw = (uint16_t)((c->fx.fsw & ~0x3800) | ((top + 1) & 7) << 11);
 }
 
@@ -229,8 +231,9 @@ void op_x87_look(struct x86_cpu *c, const struct x86_insn *i)
 	if (unlikely(!simple1(c)))
 		whole(c, i, NULL);
 	else
-		merge(c, i, single(c, i, HOST_X87_LOOK, i->opcode, i->modrm, c->fx.st[0], NULL,
-				   NULL), CC_ALL);
+		merge(c, i,
+		      single(c, i, HOST_X87_LOOK, i->opcode, i->modrm, c->fx.st[0], NULL, NULL),
+		      CC_ALL);
 }
 
 /* FSCALE. FPREM and FPREM1 are done on the whole state: what they leave of the
@@ -344,7 +347,7 @@ void op_ffree(struct x86_cpu *c, const struct x86_insn *i)
 {
 	if (!x86_x87_check(c))
 		return;
-	c->fx.ftw &= (uint8_t)~(1u << ((X86_FSW_TOP(c->fx.fsw) + sti_of(i)) & 7));
+	c->fx.ftw &= (uint8_t) ~(1u << ((X86_FSW_TOP(c->fx.fsw) + sti_of(i)) & 7));
 	if (i->opcode == 0xdf)
 		pop(c);
 	moved(c, i);
@@ -370,7 +373,8 @@ void op_fdecstp(struct x86_cpu *c, const struct x86_insn *i) { turn(c, i, -1); }
 /* FCMOVcc: the opcode's bit 0 negates (DB), ModRM.reg is B, E, BE, U. */
 void op_x87_cmov(struct x86_cpu *c, const struct x86_insn *i)
 {
-	static const uint16_t any_of[4] = { X86_FL_CF, X86_FL_ZF, X86_FL_CF | X86_FL_ZF, X86_FL_PF };
+	static const uint16_t any_of[4] = { X86_FL_CF, X86_FL_ZF, X86_FL_CF | X86_FL_ZF,
+					    X86_FL_PF };
 	unsigned n = sti_of(i);
 
 	if (!x86_x87_check(c))
@@ -408,8 +412,10 @@ void op_x87_arith_m(struct x86_cpu *c, const struct x86_insn *i)
 		return;
 	ea = load_mem(c, i, mem);
 	if (likely(simple1(c)))
-		merge(c, i, single(c, i, HOST_X87_ST0, i->opcode, host_modrm(ext_of(i)),
-				   c->fx.st[0], NULL, mem), CC_C1);
+		merge(c, i,
+		      single(c, i, HOST_X87_ST0, i->opcode, host_modrm(ext_of(i)), c->fx.st[0],
+			     NULL, mem),
+		      CC_C1);
 	else
 		whole(c, i, mem);
 	c->fx.fdp = ea;
@@ -425,8 +431,9 @@ void op_x87_com_m(struct x86_cpu *c, const struct x86_insn *i)
 		return;
 	ea = load_mem(c, i, mem);
 	if (likely(simple1(c))) {
-		merge(c, i, single(c, i, HOST_X87_LOOK, i->opcode, host_modrm(2), c->fx.st[0],
-				   NULL, mem), CC_ALL);
+		merge(c, i,
+		      single(c, i, HOST_X87_LOOK, i->opcode, host_modrm(2), c->fx.st[0], NULL, mem),
+		      CC_ALL);
 		if (ext_of(i) == 3)
 			pop(c);
 	} else {
@@ -451,8 +458,10 @@ void op_x87_load(struct x86_cpu *c, const struct x86_insn *i)
 		push(c, mem);
 		moved(c, i);
 	} else if (likely(can_push(c))) {
-		merge(c, i, single(c, i, HOST_X87_MAKE, i->opcode, host_modrm(ext_of(i)), value,
-				   NULL, mem), CC_C1);
+		merge(c, i,
+		      single(c, i, HOST_X87_MAKE, i->opcode, host_modrm(ext_of(i)), value, NULL,
+			     mem),
+		      CC_C1);
 		push(c, value);
 	} else {
 		whole(c, i, mem);
@@ -482,8 +491,8 @@ void op_x87_store(struct x86_cpu *c, const struct x86_insn *i)
 		pop(c);
 		moved(c, i);
 	} else if (likely(simple1(c))) {
-		uint32_t fsw = single(c, i, store_pops(i) ? HOST_X87_POP : HOST_X87_LOOK,
-				      i->opcode, host_modrm(ext_of(i)), c->fx.st[0], NULL, mem);
+		uint32_t fsw = single(c, i, store_pops(i) ? HOST_X87_POP : HOST_X87_LOOK, i->opcode,
+				      host_modrm(ext_of(i)), c->fx.st[0], NULL, mem);
 
 		x86_vec_st(c, lin, mem, bytes);
 		merge(c, i, fsw, CC_C1);
