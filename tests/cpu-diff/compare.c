@@ -219,7 +219,8 @@ static bool odd_alignment(const struct diff_case *d, const struct diff_result *r
 
 	if (!w || r->vector != X86_EXC_AC)
 		return false;
-	return w->attr & (X86_A_SSE | X86_A_AVX | X86_A_X87 | X86_A_X87_NOWAIT | X86_A_MMX);
+	return w->id == X86_OP_ENTER /* its probe of the new top of stack */ ||
+	       w->attr & (X86_A_SSE | X86_A_AVX | X86_A_X87 | X86_A_X87_NOWAIT | X86_A_MMX);
 }
 
 unsigned diff_compare(const struct diff_case *d, const struct diff_result *want,
