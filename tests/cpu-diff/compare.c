@@ -219,7 +219,10 @@ static bool odd_alignment(const struct diff_case *d, const struct diff_result *r
 
 	if (!w || r->vector != X86_EXC_AC)
 		return false;
-	return w->id == X86_OP_ENTER /* its probe of the new top of stack */ ||
+	/* ENTER's probe of the new top of stack; how much of its slot a popped
+	 * selector is. */
+	return w->id == X86_OP_ENTER ||
+	       (w->opnd[0] >= X86_O_ES && w->opnd[0] <= X86_O_GS && !strcmp(w->name, "pop")) ||
 	       w->attr & (X86_A_SSE | X86_A_AVX | X86_A_X87 | X86_A_X87_NOWAIT | X86_A_MMX);
 }
 

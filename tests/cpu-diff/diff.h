@@ -233,7 +233,6 @@ struct diff_gen {
 	struct native *native;
 	const uint64_t *features;
 	unsigned modes; /* bit n: X86_MODE n may be used */
-	uint32_t *weight; /* per row: how much it is wanted */
 	uint8_t pool[DIFF_POOL_LEN];
 	struct diff_case probe;
 	struct diff_result result;
