@@ -93,7 +93,6 @@ static bool read_vex(struct dec *d, uint8_t first)
 	d->pp = (const uint8_t[]){ X86_PP_NONE, X86_PP_66, X86_PP_F3, X86_PP_F2 }[last & 3];
 	if (!d->m64) { /* eight registers, 32-bit operands */
 		d->rex = 0x40;
-		d->vvvv &= 7;
 	} else if (d->vex_w) {
 		d->rex |= REX_W;
 	}
@@ -425,7 +424,7 @@ int x86_decode(const uint8_t *bytes, size_t avail, unsigned mode, const uint64_t
 	out->rex = !d.vex && d.rex;
 	out->rex_w = d.m64 && d.rex & REX_W;
 	out->vl = d.vex_l;
-	out->vvvv = d.vvvv;
+	out->vvvv = d.m64 ? d.vvvv : d.vvvv & 7; /* unused it must be 1111b all the same */
 	out->pp = d.pp;
 
 	slot = &x86_slots[d.vex][d.map][op];
