@@ -436,7 +436,7 @@ int x86_decode(const uint8_t *bytes, size_t avail, unsigned mode, const uint64_t
 	out->rex = !d.vex && d.rex;
 	out->rex_w = d.m64 && d.rex & REX_W;
 	out->vl = d.vex_l;
-	out->vvvv = d.m64 ? d.vvvv : d.vvvv & 7;
+	out->vvvv = d.m64 ? d.vvvv : d.vvvv & 7; /* unused it must be 1111b all the same */
 	out->pp = d.pp;
 
 	slot = &x86_slots[d.vex][d.map][op];
