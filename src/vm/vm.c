@@ -17,6 +17,7 @@
 #include "src/bus/bus.h"
 #include "src/cpu/cpu.h"
 #include "src/cpu/engines.h"
+#include "src/cpu/x86/msr.h"
 #include "src/cpu/x86/x86.h"
 #include "src/dev/chardev.h"
 #include "src/dev/firmware/boot.h"
@@ -149,7 +150,8 @@ static void ask_triple_fault(void *opaque, unsigned vcpu)
 }
 
 /*
- * Booting: the kernel into memory, the boot processor to its entry.
+ * Booting: the kernel into memory, the processors to where firmware would leave
+ * them, the boot processor to the kernel's entry.
  */
 static int boot(struct vm *vm, struct err *err)
 {
@@ -170,6 +172,8 @@ static int boot(struct vm *vm, struct err *err)
 	if (ret < 0)
 		return ret;
 	vm->boot_kind = entry.kind;
+	for (unsigned n = 0; n < vm->cpus->count; n++)
+		x86_mtrr_firmware(vm->cpus->vcpu[n].x86, board_low_memory(vm->cfg.memory_bytes));
 	boot_cpu_enter(vm->cpus->vcpu[0].x86, &entry);
 	return 0;
 }
