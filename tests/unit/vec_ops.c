@@ -5,7 +5,8 @@
  * the same registers, control words and memory, with exceptions masked and
  * unmasked. All registers, flags, MXCSR, FCW, FSW, tags, memory and the kind of
  * fault must agree, and what the instructions that save and restore state write
- * and read. No MMU: two pages, at the same address for both, stand in the TLB.
+ * and read. Paging is off: two pages of guest memory have the addresses of the two
+ * that the host's instructions use.
  */
 #include <cpuid.h>
 #include <setjmp.h>
@@ -19,6 +20,7 @@
 #include <stddef.h>
 #include <cmocka.h>
 
+#include "src/cpu/cpu.h"
 #include "src/cpu/x86/access.h"
 #include "src/cpu/x86/host_features.h"
 #include "src/cpu/x86/host_stub.h"
@@ -51,14 +53,13 @@ struct native {
 
 struct fixture {
 	struct x86_cpu *cpu;
-	struct mem mem;
-	_Atomic uint8_t page_flags[2];
+	struct mem *mem;
 	struct native *nat;
-	uint8_t *data;
+	uint8_t *data;  /* the host's pages */
+	uint8_t *guest; /* the engine's */
 	uint64_t seed;
 	struct sigaction stub_handler;
 	bool avx, amd;
-	uint64_t features[(X86_NFEATURES + 63) / 64];
 };
 
 /* The signal handler has no argument of ours to find its way by. */
@@ -292,7 +293,7 @@ static bool wanted(const struct fixture *f, const struct x86_row *r)
 
 	if (r->id < X86_OP_fwait || r->id > X86_OP_vaeskeygenassist)
 		return false;
-	if (r->feature && !(f->features[r->feature / 64] >> (r->feature % 64) & 1))
+	if (r->feature && !(f->cpu->features[r->feature / 64] >> (r->feature % 64) & 1))
 		return false;
 	for (size_t k = 0; k < array_size(no); k++)
 		if (!strcmp(r->name, no[k]))
@@ -559,8 +560,7 @@ static void forgive_pointers(struct fixture *f, const struct x86_insn *i, uint8_
 
 static void run_both(struct fixture *f, const struct x86_row *r)
 {
-	uint8_t before[WIN_BYTES], after[WIN_BYTES], *win = f->data + WIN_START;
-	uint8_t bytes[32] = { 0 };
+	uint8_t bytes[32] = { 0 }, *win = f->data + WIN_START, *guest = f->guest + WIN_START;
 	struct x86_insn insn, *i = &insn;
 	struct image ours;
 	struct enc e;
@@ -568,7 +568,7 @@ static void run_both(struct fixture *f, const struct x86_row *r)
 
 	pick_operands(f, r, &e);
 	len = encode(f, r, &e, bytes);
-	assert_int_equal(x86_decode(bytes, 15, X86_MODE_64, f->features, i), len);
+	assert_int_equal(x86_decode(bytes, 15, X86_MODE_64, f->cpu->features, i), len);
 	if (i->row->id != r->id && (i->row->opcode != r->opcode || i->row->map != r->map ||
 				    i->row->id == X86_OP_UD))
 		report(i, bytes, f, r->name, 0, r->id, i->row->id);
@@ -576,16 +576,40 @@ static void run_both(struct fixture *f, const struct x86_row *r)
 	for (int n = 0; n < WIN_BYTES; n += 8)
 		st_le64(win + n, value64(f));
 	tame(f, r, &e, &f->nat->in);
-	memcpy(before, win, WIN_BYTES);
+	memcpy(guest, win, WIN_BYTES);
 	native_build(f, bytes, len);
 	run_engine(f, i, &ours);
-	memcpy(after, win, WIN_BYTES);
-	memcpy(win, before, WIN_BYTES);
 	native_run(f);
 	compare(f, i, bytes, &ours);
-	forgive_pointers(f, i, after);
+	forgive_pointers(f, i, guest);
 	for (int n = 0; n < WIN_BYTES; n += 8)
-		SAME("memory at", n, ld_le64(win + n), ld_le64(after + n));
+		SAME("memory at", n, ld_le64(win + n), ld_le64(guest + n));
+}
+
+static struct x86_cpu *guest_cpu(struct fixture *f)
+{
+	struct mem_block *b;
+	struct x86_cpu *c;
+	struct err err = { 0 };
+
+	f->mem = mem_new(1 << 20, &err);
+	assert_non_null(f->mem);
+	b = mem_block_new(f->mem, "ram", 2 * PAGE, false, &err);
+	assert_non_null(b);
+	assert_int_equal(mem_map_set(f->mem, (uintptr_t)f->data, 2 * PAGE, b, 0, true, true), 0);
+	f->guest = b->host;
+	c = x86_cpu_new(f->mem, NULL, NULL);
+	assert_non_null(c);
+	c->code64 = true;
+	c->mode = X86_MODE_64;
+	c->cr0 = X86_CR0_PE | X86_CR0_NE;
+	c->cr4 = X86_CR4_OSFXSR | X86_CR4_OSXMMEXCPT | X86_CR4_OSXSAVE;
+	c->xcr0 = 7;
+	memset(c->features, 0, sizeof(c->features));
+	for (unsigned n = 0; n < X86_NFEATURES; n++)
+		if (x86_host_has(n) && n != X86_F_NEVER)
+			c->features[n / 64] |= 1ull << (n % 64);
+	return c;
 }
 
 static void test_against_host(void **state)
@@ -595,8 +619,7 @@ static void test_against_host(void **state)
 	unsigned rows = 0;
 
 	handling = f;
-	f->cpu->stubs = host_stubs_new(); /* here: the test library handles SIGFPE until now */
-	assert_non_null(f->cpu->stubs);
+	f->cpu = guest_cpu(f); /* here: the test library handles SIGFPE until now */
 	sigaction(SIGFPE, &sa, &f->stub_handler);
 	sigaction(SIGSEGV, &sa, NULL);
 	sigaction(SIGILL, &sa, NULL);
@@ -610,44 +633,26 @@ static void test_against_host(void **state)
 	assert_true(rows > (f->avx ? 700 : 400));
 }
 
+static void *low_pages(size_t bytes, int prot)
+{
+	void *p = mmap(NULL, align_up(bytes, PAGE), prot,
+		       MAP_PRIVATE | MAP_ANONYMOUS | MAP_32BIT, -1, 0);
+
+	assert_true(p != MAP_FAILED);
+	return p;
+}
+
 static int setup(void **state)
 {
 	struct fixture *f = calloc(1, sizeof(*f));
+	uint32_t a, b = 0, c, d;
 
-	f->cpu = aligned_alloc(PAGE, align_up(sizeof(struct x86_cpu), PAGE));
-	memset(f->cpu, 0, sizeof(*f->cpu));
-	f->nat = mmap(NULL, align_up(sizeof(*f->nat), PAGE), PROT_READ | PROT_WRITE | PROT_EXEC,
-		      MAP_PRIVATE | MAP_ANONYMOUS | MAP_32BIT, -1, 0);
-	f->data = mmap(NULL, 2 * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-	assert_true(f->nat != MAP_FAILED && f->data != MAP_FAILED);
-	f->seed = 0x1545f4914f6cdd1d;
-	f->mem.window = f->data;
-	f->mem.page_flags = f->page_flags;
-	f->cpu->mem = &f->mem;
-	f->cpu->code64 = true;
-	f->cpu->mode = X86_MODE_64;
-	f->cpu->cr0 = X86_CR0_PE | X86_CR0_NE | X86_CR0_PG;
-	f->cpu->cr4 = X86_CR4_OSFXSR | X86_CR4_OSXMMEXCPT | X86_CR4_OSXSAVE;
-	f->cpu->xcr0 = 7;
-	f->cpu->tlb = f->cpu->tlbs[0];
-	memset(f->cpu->tlbs, 0xff, sizeof(f->cpu->tlbs));
-	for (unsigned n = 0; n < 2; n++) {
-		uint64_t page = (uintptr_t)f->data + n * PAGE;
-
-		f->cpu->tlbs[0][page >> 12 & (X86_TLB_ENTRIES - 1)] = (struct x86_tlb_entry){
-			.tag_r = page, .tag_w = page, .tag_x = ~0ull, .host = page };
-	}
-	for (unsigned n = 0; n < X86_NFEATURES; n++)
-		if (x86_host_has(n) && n != X86_F_NEVER)
-			f->features[n / 64] |= 1ull << (n % 64);
-	memcpy(f->cpu->features, f->features, sizeof(f->features));
+	f->nat = low_pages(sizeof(*f->nat), PROT_READ | PROT_WRITE | PROT_EXEC);
+	f->data = low_pages(2 * PAGE, PROT_READ | PROT_WRITE);
+	f->seed = 0x2545f4914f6cdd1d;
 	f->avx = x86_host_has(X86_F_AVX);
-	{
-		uint32_t a, b = 0, c, d;
-
-		__get_cpuid(0, &a, &b, &c, &d);
-		f->amd = b == signature_AMD_ebx;
-	}
+	__get_cpuid(0, &a, &b, &c, &d);
+	f->amd = b == signature_AMD_ebx;
 	*state = f;
 	return 0;
 }
@@ -656,10 +661,10 @@ static int teardown(void **state)
 {
 	struct fixture *f = *state;
 
-	host_stubs_free(f->cpu->stubs);
+	x86_cpu_free(f->cpu);
+	mem_free(f->mem);
 	munmap(f->nat, align_up(sizeof(*f->nat), PAGE));
 	munmap(f->data, 2 * PAGE);
-	free(f->cpu);
 	free(f);
 	return 0;
 }

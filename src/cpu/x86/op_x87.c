@@ -110,6 +110,8 @@ void op_x87_store(struct x86_cpu *c, const struct x86_insn *i)
 	compute(c, i, &out, mem);
 	if (!(out.fsw & ~c->fx.fcw & 0x1f) || x86_x87_unmasked(c))
 		x86_vec_st(c, lin, mem, bytes);
+	else /* not stored, but the place is checked */
+		x86_probe(c, c->tlb_class, lin, bytes, X86_ACC_W);
 	commit(c, i, &out);
 	c->fx.fdp = ea;
 }
