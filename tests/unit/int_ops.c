@@ -324,6 +324,8 @@ static int setup(void **state)
 	page = (uintptr_t)f->data;
 	t = &f->cpu->tlbs[0][page >> 12 & (X86_TLB_ENTRIES - 1)];
 	*t = (struct x86_tlb_entry){ .tag_r = page, .tag_w = page, .tag_x = ~0ull, .host = page };
+	f->cpu->tlb_side[0][t - f->cpu->tlbs[0]] =
+		(struct x86_tlb_side){ .page = page, .flags = X86_TLBF_R | X86_TLBF_W };
 	host_features(f);
 	*state = f;
 	return 0;

@@ -76,6 +76,10 @@ static struct x86_plan plan_of(const struct x86_row *r)
 	else if (has1(r, X86_O_Ey) || has1(r, X86_O_Ry) || has1(r, X86_O_Gy) ||
 		 has1(r, X86_O_By) || has1(r, X86_O_Edq_r))
 		p.size = X86_SIZE_Y;
+	else if (r->attr & X86_A_M64)
+		p.size = X86_SIZE_M64;
+	else if (r->attr & X86_A_MAX32)
+		p.size = X86_SIZE_MAX32;
 	else if (r->attr & X86_A_F64)
 		p.size = X86_SIZE_F64;
 	else if (r->attr & X86_A_D64)
@@ -84,6 +88,8 @@ static struct x86_plan plan_of(const struct x86_row *r)
 		p.reg = X86_PR_G8;
 	else if (has1(r, X86_O_Pq))
 		p.reg = X86_PR_LOW;
+	else if (r->opnd[0] == X86_O_Sw)
+		p.reg = X86_PR_S_DST;
 	else if (has(r, X86_O_Sw, X86_O_Dd))
 		p.reg = has1(r, X86_O_Sw) ? X86_PR_S : has1(r, X86_O_Cd) ? X86_PR_C : X86_PR_D;
 	if (has1(r, X86_O_Eb) || has1(r, X86_O_Zb))
