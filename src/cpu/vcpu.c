@@ -117,8 +117,12 @@ void x86_exclusive_end(struct x86_cpu *c)
 
 void vcpu_request(struct vcpu *v, uint32_t bits)
 {
-	uint32_t old = atomic_fetch_or(&v->x86->request, bits);
+	uint32_t old;
 
+	/* INIT forgets a SIPI that came before it. */
+	if (bits & X86_REQ_INIT)
+		atomic_fetch_and(&v->x86->request, ~(uint32_t)X86_REQ_SIPI);
+	old = atomic_fetch_or(&v->x86->request, bits);
 	atomic_store(&v->x86->jit.run_ok, 0);
 	if ((old & bits) == bits)
 		return;
@@ -140,8 +144,6 @@ static void take_init(struct vcpu *v)
 	apic_reset(c->apic, true);
 	c->halted = false;
 	c->wait_sipi = c->index != 0;
-	/* A SIPI that came before the INIT was taken is not latched. */
-	atomic_fetch_and(&c->request, ~(uint32_t)X86_REQ_SIPI);
 }
 
 static void take_sipi(struct vcpu *v)
@@ -170,7 +172,10 @@ static void take_requests(struct vcpu *v)
 	if (req & X86_REQ_INIT) {
 		atomic_fetch_and(&c->request, ~(uint32_t)X86_REQ_INIT);
 		take_init(v);
-	} else if (req & X86_REQ_SIPI) {
+	}
+	/* Both pending: the SIPI came after the INIT, see vcpu_request(). A guest may
+	 * send one right after the other, long before this thread is scheduled. */
+	if (req & X86_REQ_SIPI) {
 		atomic_fetch_and(&c->request, ~(uint32_t)X86_REQ_SIPI);
 		take_sipi(v);
 	}

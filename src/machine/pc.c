@@ -191,6 +191,11 @@ static int ioapic_part_init(struct board *b, struct err *err)
 		return ret;
 	s->eoi = eoi;
 	s->eoi_opaque = &b->ioapic;
+	return 0;
+}
+
+static int gsi_part_init(struct board *b, struct err *err)
+{
 	gsi_init(&b->gsi, &b->pic, &b->ioapic);
 	return 0;
 }
@@ -266,6 +271,7 @@ static int lpc_init(struct board *b, struct err *err)
 
 static void pic_fini(struct board *b) { i8259_fini(&b->pic); }
 static void ioapic_part_fini(struct board *b) { ioapic_fini(&b->ioapic); }
+static void gsi_part_fini(struct board *b) {}
 static void hpet_part_fini(struct board *b) { hpet_fini(&b->hpet); }
 static void pit_fini(struct board *b) { i8254_fini(&b->pit); }
 static void rtc_fini(struct board *b) { mc146818_fini(&b->rtc); }
@@ -282,6 +288,7 @@ static void lpc_fini(struct board *b) { ich9_lpc_fini(&b->lpc); }
 static const struct part parts[] = {
 	PART(pic, i8259_desc, pic),
 	PART(ioapic, ioapic_desc, ioapic_part),
+	PART(gsi, gsi_desc, gsi_part),
 	PART(hpet, hpet_desc, hpet_part),
 	PART(pit, i8254_desc, pit),
 	PART(rtc, mc146818_desc, rtc),

@@ -188,6 +188,7 @@ struct diff_row_info {
 	const char *why;
 	bool weak;        /* its result differs by design: only that it runs is compared */
 	bool last;        /* nothing may follow it: what it left is not the same */
+	uint64_t undefined; /* arithmetic flags that it leaves undefined */
 	bool loose_fault; /* where and how it faults is not compared */
 	enum diff_image image; /* what it stores, some fields of which do not count */
 };
@@ -232,7 +233,6 @@ struct diff_gen {
 	struct native *native;
 	const uint64_t *features;
 	unsigned modes; /* bit n: X86_MODE n may be used */
-	uint32_t *weight; /* per row: how much it is wanted */
 	uint8_t pool[DIFF_POOL_LEN];
 	struct diff_case probe;
 	struct diff_result result;

@@ -325,7 +325,9 @@ static void spoil(struct enc *e)
 	case 0: e->lock = !e->lock; break;
 	case 1: e->vvvv = rng_below(r, 16); break;
 	case 2: e->vl = !e->vl; break;
-	case 3: e->rex_w = !e->rex_w; break;
+	case 3: /* VEX.W: processors ignore it in more places than the manuals say */
+		e->rex_w = e->row->vex == X86_LEGACY ? !e->rex_w : e->rex_w;
+		break;
 	default: e->p66 = !e->p66; break;
 	}
 	if (e->in->d->mode != X86_MODE_64 && e->row->vex == X86_LEGACY)

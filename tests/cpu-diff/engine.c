@@ -123,7 +123,7 @@ static void fill_ldt(struct engine *e)
 		uint32_t type = 1u | (uint32_t)!s->read_exec_only << 1 | s->contents << 2;
 		uint32_t access = type << 8 | 1u << 12 | 3u << 13 |
 				  (uint32_t)!s->not_present << 15 | (uint32_t)s->seg32 << 22 |
-				  (uint32_t)s->pages << 23 | 1u << 20;
+				  (uint32_t)s->pages << 23;
 
 		ldt[n] = descriptor(s->base, s->limit, access);
 	}

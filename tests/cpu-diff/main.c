@@ -121,7 +121,7 @@ static bool missing(const struct run *r, unsigned row, unsigned least)
 
 	if (info->rule == DIFF_SKIP || !offered)
 		return false;
-	return info->rule == DIFF_FAULTS ? r->faulted[row] < least : r->done[row] < least;
+	return (info->rule == DIFF_FAULTS ? r->faulted[row] : 0) + r->done[row] < least;
 }
 
 static unsigned count_missing(const struct run *r, unsigned least, bool show)
@@ -273,7 +273,6 @@ static int set_up(struct run *r, struct err *err)
 			r->gen.modes |= 1u << m;
 	r->done = calloc(x86_nrows, sizeof(*r->done));
 	r->faulted = calloc(x86_nrows, sizeof(*r->faulted));
-	r->gen.weight = r->done;
 	return r->done && r->faulted ? 0 : err_set(err, -1, "not enough memory");
 }
 

@@ -204,6 +204,20 @@ static void rtc(struct aml *a)
 	aml_end(a, d);
 }
 
+/* The kernel's panic notifier writes to this port. */
+static void pvpanic(struct aml *a, const struct acpi_config *cfg)
+{
+	size_t d = aml_device_begin(a, "PEVT"), r;
+
+	aml_name(a, "_HID");
+	aml_string(a, "QEMU0001");
+	name_int(a, "_STA", 0xf);
+	r = crs_begin(a);
+	aml_res_io(a, cfg->pvpanic_port, 1);
+	aml_resources_end(a, r);
+	aml_end(a, d);
+}
+
 static void root_bridge(struct aml *a, const struct acpi_config *cfg)
 {
 	size_t bridge = aml_device_begin(a, "PCI0"), isa;
@@ -225,6 +239,8 @@ static void root_bridge(struct aml *a, const struct acpi_config *cfg)
 		keyboard_and_mouse(a);
 	if (cfg->rtc)
 		rtc(a);
+	if (cfg->pvpanic_port)
+		pvpanic(a, cfg);
 	aml_end(a, isa);
 	aml_end(a, bridge);
 }

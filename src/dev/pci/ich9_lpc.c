@@ -230,9 +230,10 @@ static void set_masks(struct ich9_lpc *l)
 	st_le32(w + RCBA, 0xffffc001);
 }
 
-int ich9_lpc_init(struct ich9_lpc *l, const struct dev_env *env, struct q35 *host,
+int ich9_lpc_init(struct ich9_lpc *l, const struct dev_env *env, struct pci_bus *root,
 		  struct gsi *gsi, bool enable_pm, struct err *err)
 {
+	struct q35 *host = container_of(root, struct q35, bus);
 	static const struct pci_ids ids = {
 		.vendor = 0x8086, .device = 0x2918, .class = 0x060100, .revision = 2,
 	};
@@ -244,7 +245,7 @@ int ich9_lpc_init(struct ich9_lpc *l, const struct dev_env *env, struct q35 *hos
 	memset(l, 0, sizeof(*l));
 	l->env = env;
 	l->enable_pm = enable_pm;
-	r = pci_dev_init(&l->pci, &host->bus, PCI_DEVFN(31, 0), "ich9-lpc", &ids, &ops, err);
+	r = pci_dev_init(&l->pci, root, PCI_DEVFN(31, 0), "ich9-lpc", &ids, &ops, err);
 	if (r != 0)
 		return r;
 	set_masks(l);

@@ -35,11 +35,11 @@ struct ich9_lpc {
 	struct bus_range apm_ports, rcba;
 };
 
-/* On @host's root bus; takes over its PIRQ lines and port CF9h. @enable_pm: PMBASE stands at
- * ICH9_PMBASE and RCBA at ICH9_RCBA, enabled, and ACPI mode is on, from the start
- * and after every reset (direct boot without firmware). */
+/* On @root, which is a struct q35's; takes over its PIRQ lines and port CF9h.
+ * @enable_pm: PMBASE stands at ICH9_PMBASE and RCBA at ICH9_RCBA, enabled, and ACPI
+ * mode is on, from the start and after every reset (direct boot without firmware). */
 int must_check ich9_lpc_init(struct ich9_lpc *l, const struct dev_env *env,
-			     struct q35 *host, struct gsi *gsi, bool enable_pm,
+			     struct pci_bus *root, struct gsi *gsi, bool enable_pm,
 			     struct err *err);
 void ich9_lpc_fini(struct ich9_lpc *l);
 
