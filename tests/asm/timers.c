@@ -292,10 +292,12 @@ static void rtc(void)
 	cmos_wr(0xb, b | 0x40);
 	check_true("rtc.periodic", wait_count(&hits, 50, 3000));
 	check("rtc.cause", rtc_c & 0xc0, 0xc0);
-	cmos_wr(0xb, (b & ~0x40) | 0x10);
+	cmos_wr(0xb, b & ~0x40);
+	wait_count(&hits, ~0ull, 2);
 	cmos(0xc);
 	hits = 0;
 	rtc_c = 0;
+	cmos_wr(0xb, (b & ~0x40) | 0x10);
 	check_true("rtc.update", wait_count(&hits, 1, 2500));
 	check("rtc.update-cause", rtc_c & 0x90, 0x90);
 	cmos_wr(0xb, b);
