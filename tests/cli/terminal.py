@@ -110,6 +110,9 @@ def test_second_interrupt_kills(folder, echo):
     os.kill(t.vm, signal.SIGSTOP)  # it cannot answer
     t.proc.send_signal(signal.SIGINT)
     t.expect("once more ends it by force")
+    time.sleep(0.5)                # and the second is not the same one
+    t.proc.send_signal(signal.SIGTERM)
+    time.sleep(0.5)
     check(t.proc.poll() is None, "the first interrupt ended it already")
     t.proc.send_signal(signal.SIGINT)
     t.expect("by force")

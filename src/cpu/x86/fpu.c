@@ -79,7 +79,7 @@ void x86_fsw_update(struct x86_cpu *c)
 	if (c->fx.fsw & ~c->fx.fcw & 0x3f)
 		c->fx.fsw |= X86_FSW_ES | X86_FSW_B;
 	else
-		c->fx.fsw &= (uint16_t)~(X86_FSW_ES | X86_FSW_B);
+		c->fx.fsw &= (uint16_t) ~(X86_FSW_ES | X86_FSW_B);
 }
 
 void x86_fx_normalise(struct x86_cpu *c)

@@ -6,10 +6,10 @@
 #include "src/cpu/x86/access.h"
 #include "src/cpu/x86/host_stub.h"
 
-#define X86_MXCSR_MASK 0xffffu /* no misaligned-SSE mode */
-#define X86_MXCSR_MASKS 0x1f80u
-#define X86_FSW_ES 0x80u
-#define X86_FSW_B 0x8000u
+#define X86_MXCSR_MASK   0xffffu /* no misaligned-SSE mode */
+#define X86_MXCSR_MASKS  0x1f80u
+#define X86_FSW_ES       0x80u
+#define X86_FSW_B        0x8000u
 #define X86_FSW_TOP(fsw) ((fsw) >> 11 & 7u)
 
 /* Slow halves of the checks. (fpu.c) */
