@@ -393,6 +393,7 @@ int diff_encode(const struct diff_enc *in, unsigned row, struct diff_insn *out)
 	memcpy(out->bytes, e.b, (size_t)len);
 	out->len = (uint8_t)len;
 	out->row = (int16_t)i.row->id;
+	out->mem = i.mem;
 	if (i.row->id == row)
 		set_fix(&e, out);
 	return 0;
@@ -405,4 +406,9 @@ bool diff_row_offered(unsigned row, unsigned mode, const uint64_t *features)
 	if (!(features[w->feature / 64] >> (w->feature % 64) & 1))
 		return false;
 	return mode == X86_MODE_64 ? !(w->attr & X86_A_NO64) : !(w->attr & X86_A_ONLY64);
+}
+
+bool diff_row_has_forms(unsigned row)
+{
+	return may_be_memory(&x86_rows[row]) && !must_be_memory(&x86_rows[row]);
 }
