@@ -217,6 +217,7 @@ static void check_mem(struct cmp *m, const struct diff_case *d, const struct dif
 	uint8_t a[DIFF_MEM_LEN], b[DIFF_MEM_LEN];
 	char name[16];
 
+	check(m, "written", want->stray, got->stray, ~0ull);
 	if (!memcmp(want->mem, got->mem, DIFF_MEM_LEN))
 		return;
 	memcpy(a, want->mem, DIFF_MEM_LEN);
