@@ -105,6 +105,7 @@ struct diff_result {
 	uint32_t error;
 	uint64_t cr2;     /* vector 14 */
 	struct diff_regs regs;
+	uint32_t stray;   /* offset in the region of a byte written that may not be; 0 none */
 	uint8_t mem[DIFF_MEM_LEN];
 	char text[160];   /* DIFF_BROKEN: what went wrong */
 };

@@ -340,6 +340,7 @@ static bool may_spoil(const struct x86_row *w)
 {
 	switch (w->map << 8 | w->opcode) {
 	case X86_MAP_0F << 8 | 0x01: case X86_MAP_0F << 8 | 0x09: case X86_MAP_0F << 8 | 0x1e:
+	case X86_MAP_0F << 8 | 0x20: case X86_MAP_0F << 8 | 0x22: /* LOCK: AMD's MOV CR8 */
 	case X86_MAP_0F << 8 | 0x2b: case X86_MAP_0F << 8 | 0x78: case X86_MAP_0F << 8 | 0x79:
 	case X86_MAP_0F << 8 | 0xae: case X86_MAP_0F << 8 | 0xc7: case X86_MAP_1 << 8 | 0x90:
 		return false;
