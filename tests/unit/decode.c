@@ -154,7 +154,8 @@ static bool reg_equal(const struct x86_insn *i, const ZydisDecodedOperand *o, un
 	case X86_O_Sw: return r == (ZydisRegister)ZYDIS_REGISTER_ES + i->reg;
 	case X86_O_Cd: return r == (ZydisRegister)ZYDIS_REGISTER_CR0 + i->reg;
 	case X86_O_Dd: return r == (ZydisRegister)ZYDIS_REGISTER_DR0 + i->reg;
-	case X86_O_AL: case X86_O_AX: case X86_O_EAX: case X86_O_rAX: return r == gpr(X86_RAX, size);
+	case X86_O_AL: case X86_O_AX: case X86_O_EAX: case X86_O_rAX:
+		return r == gpr(X86_RAX, size);
 	case X86_O_CL: return r == ZYDIS_REGISTER_CL;
 	case X86_O_DX: return r == ZYDIS_REGISTER_DX;
 	case X86_O_ES: case X86_O_CS: case X86_O_SS: case X86_O_DS: case X86_O_FS: case X86_O_GS:
@@ -405,7 +406,8 @@ static void test_every_opcode(void **state)
 		unsigned l = n >> 14 & 1, map = (n >> 15) % 3 + 1, mode = (n >> 15) / 3;
 		uint64_t r = rnd(f);
 		unsigned vvvv = r & 1 ? 15 : r >> 1 & 15;
-		uint8_t bytes[32] = { 0xc4, (r & 0xe0) | map, w << 7 | vvvv << 3 | l << 2 | pp, op };
+		uint8_t bytes[32] = { 0xc4, (r & 0xe0) | map, w << 7 | vvvv << 3 | l << 2 | pp,
+				      op };
 
 		if (mode)
 			bytes[1] |= 0xc0;
@@ -506,8 +508,10 @@ static int setup(void **state)
 	f->seed = 0x9e3779b97f4a7c15;
 	memset(f->features, 0xff, sizeof(f->features));
 	f->features[X86_F_NEVER / 64] &= ~(1ull << (X86_F_NEVER % 64));
-	ZydisDecoderInit(&f->z[X86_MODE_16], ZYDIS_MACHINE_MODE_LONG_COMPAT_16, ZYDIS_STACK_WIDTH_16);
-	ZydisDecoderInit(&f->z[X86_MODE_32], ZYDIS_MACHINE_MODE_LONG_COMPAT_32, ZYDIS_STACK_WIDTH_32);
+	ZydisDecoderInit(&f->z[X86_MODE_16], ZYDIS_MACHINE_MODE_LONG_COMPAT_16,
+			 ZYDIS_STACK_WIDTH_16);
+	ZydisDecoderInit(&f->z[X86_MODE_32], ZYDIS_MACHINE_MODE_LONG_COMPAT_32,
+			 ZYDIS_STACK_WIDTH_32);
 	ZydisDecoderInit(&f->z[X86_MODE_64], ZYDIS_MACHINE_MODE_LONG_64, ZYDIS_STACK_WIDTH_64);
 	ZydisDecoderInit(&f->z_real, ZYDIS_MACHINE_MODE_REAL_16, ZYDIS_STACK_WIDTH_16);
 	for (size_t n = 0; n < array_size(off); n++) {

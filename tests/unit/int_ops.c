@@ -71,7 +71,8 @@ static uint8_t *put(uint8_t *p, const void *bytes, size_t n)
 	return p + n;
 }
 
-#define PUT(p, ...) put(p, (const uint8_t[]){ __VA_ARGS__ }, sizeof((const uint8_t[]){ __VA_ARGS__ }))
+#define PUT(p, ...)                                                                               \
+	put(p, (const uint8_t[]){ __VA_ARGS__ }, sizeof((const uint8_t[]){ __VA_ARGS__ }))
 
 /* mov reg, [r15 + 8 * slot] (0x8b) or back (0x89) */
 static uint8_t *put_mov(uint8_t *p, uint8_t opcode, unsigned reg, unsigned slot)

@@ -320,7 +320,9 @@ static inline uint8_t reg_number(unsigned kind, unsigned low, unsigned high, boo
 {
 	if (kind == X86_PR_G8 && !rex)
 		return (uint8_t)(low < 4 ? low : low + X86_REG_HIGH8 - 4);
-	return (uint8_t)(kind == X86_PR_LOW || kind == X86_PR_S || kind == X86_PR_S_DST ? low : low | high);
+	if (kind == X86_PR_LOW || kind == X86_PR_S || kind == X86_PR_S_DST)
+		return (uint8_t)low;
+	return (uint8_t)(low | high);
 }
 
 /* Control registers 0, 2, 3, 4, 8; debug registers 0..7; six segment registers. */
