@@ -39,7 +39,7 @@ def build_program(folder):
     os.makedirs(folder, exist_ok=True)
     out = os.path.join(folder, "bench")
     sources = [os.path.join(HERE, "programs", s) for s in SOURCES]
-    cmd = [os.environ.get("CC", "gcc"), "-O2", "-static", "-D_GNU_SOURCE", "-Wall", "-o", out,
+    cmd = [os.environ.get("CC", "gcc"), "-I", ROOT, "-O2", "-static", "-D_GNU_SOURCE", "-Wall", "-o", out,
            *sources, "-lm"]
     subprocess.run(cmd, check=True)
     return out

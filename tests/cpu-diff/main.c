@@ -21,7 +21,7 @@ struct run {
 	struct engine *engine;
 	struct diff_gen gen;
 	struct diff_case d, small;
-	uint32_t *done, *faulted; /* per row */
+	uint32_t *done, *in_mem, *faulted; /* per row; in_mem: of done, with memory */
 	uint64_t cases, insns, mismatches, timeouts;
 	int64_t start_ns, shown_ns;
 };
@@ -97,6 +97,7 @@ static void count_rows(struct run *r)
 	for (int k = 0; k < stop; k++)
 		if (d->insn[k].row >= 0 && !d->insn[k].conditional) {
 			r->done[d->insn[k].row]++;
+			r->in_mem[d->insn[k].row] += d->insn[k].mem;
 			r->insns++;
 		}
 }
@@ -121,6 +122,10 @@ static bool missing(const struct run *r, unsigned row, unsigned least)
 
 	if (info->rule == DIFF_SKIP || !offered)
 		return false;
+	/* Where the operand may be a register or memory: both. */
+	if (info->rule == DIFF_RUN && diff_row_has_forms(row) &&
+	    (r->in_mem[row] < least / 4 || r->done[row] - r->in_mem[row] < least / 4))
+		return true;
 	return (info->rule == DIFF_FAULTS ? r->faulted[row] : 0) + r->done[row] < least;
 }
 
@@ -132,8 +137,9 @@ static unsigned count_missing(const struct run *r, unsigned least, bool show)
 		if (missing(r, row, least)) {
 			n++;
 			if (show)
-				printf("  %-24s %-16s ran %u, faulted %u\n", diff_row_id(row),
-				       x86_rows[row].name, r->done[row], r->faulted[row]);
+				printf("  %-24s %-16s ran %u, with memory %u, faulted %u\n",
+				       diff_row_id(row), x86_rows[row].name, r->done[row],
+				       r->in_mem[row], r->faulted[row]);
 		}
 	return n;
 }
@@ -198,6 +204,7 @@ static void run_corpus(struct run *r)
 {
 	struct dirent **names;
 	int n = scandir(r->opt.corpus, &names, NULL, alphasort);
+	unsigned found = 0;
 
 	for (int k = 0; k < n; k++) {
 		char path[512];
@@ -206,11 +213,16 @@ static void run_corpus(struct run *r)
 		if (len > 5 && !strcmp(names[k]->d_name + len - 5, ".case")) {
 			snprintf(path, sizeof(path), "%s/%s", r->opt.corpus, names[k]->d_name);
 			run_file(r, path);
+			found++;
 		}
 		free(names[k]);
 	}
 	if (n >= 0)
 		free(names);
+	if (!found) {
+		fprintf(stderr, "cpu-diff: '%s' holds no *.case file\n", r->opt.corpus);
+		r->mismatches++;
+	}
 }
 
 static int run_all(struct run *r)
@@ -272,8 +284,9 @@ static int set_up(struct run *r, struct err *err)
 		if (native_has_mode(r->pair.native, m))
 			r->gen.modes |= 1u << m;
 	r->done = calloc(x86_nrows, sizeof(*r->done));
+	r->in_mem = calloc(x86_nrows, sizeof(*r->in_mem));
 	r->faulted = calloc(x86_nrows, sizeof(*r->faulted));
-	return r->done && r->faulted ? 0 : err_set(err, -1, "not enough memory");
+	return r->done && r->in_mem && r->faulted ? 0 : err_set(err, -1, "not enough memory");
 }
 
 int main(int argc, char **argv)
@@ -300,6 +313,7 @@ int main(int argc, char **argv)
 	native_free(r->pair.native);
 	engine_free(r->engine);
 	free(r->done);
+	free(r->in_mem);
 	free(r->faulted);
 	free(r);
 	return code;

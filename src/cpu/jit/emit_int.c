@@ -195,7 +195,12 @@ static void e_mov_EG(struct tr *t)
 		return;
 	}
 	e_pre(t, 1u << i->rm);
-	s = g_source(t, i->opsize, i->reg, H_RAX);
+	if (jit_home[i->rm] >= 0 || i->opsize == 8) {
+		s = g_source(t, i->opsize, i->reg, H_RAX);
+	} else {
+		g_load(t, i->opsize, H_RAX, i->reg); /* zero-extends 32 bits */
+		s = H_RAX;
+	}
 	g_store(t, i->opsize, i->rm, s);
 }
 
