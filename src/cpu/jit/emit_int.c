@@ -196,6 +196,10 @@ static void e_mov_EG(struct tr *t)
 	}
 	e_pre(t, 1u << i->rm);
 	s = g_source(t, i->opsize, i->reg, H_RAX);
+	if (i->opsize == 4 && jit_home[i->rm] < 0 && s != H_RAX) {
+		a_mov(t->a, 4, H_RAX, s); /* g_store() wants the upper half clear */
+		s = H_RAX;
+	}
 	g_store(t, i->opsize, i->rm, s);
 }
 

@@ -43,6 +43,9 @@ bool jit_is_vec(const struct x86_insn *i)
 		    k != X86_O_XMM0 && !in_reg_field(k) && !in_rm_field(k))
 			return false;
 	}
+	/* VZEROALL, VZEROUPPER: eight registers only outside 64-bit code. */
+	if (row->map == X86_MAP_0F && row->opcode == 0x77 && !(i->mode & X86_MODE_64))
+		return false;
 	/* Implicit general registers, MXCSR, per-element faults: for C. */
 	if (row->map == X86_MAP_0F && row->opcode == 0xae)
 		return false;
@@ -111,10 +114,14 @@ static void head_vex(struct tr *t, unsigned reg, struct a_rm rm)
 	static const uint8_t pp[] = { [X86_PP_NONE] = 0, [X86_PP_66] = 1, [X86_PP_F3] = 2,
 				      [X86_PP_F2] = 3 };
 	static const uint8_t map[] = { [X86_MAP_0F] = 1, [X86_MAP_0F38] = 2, [X86_MAP_0F3A] = 3 };
+	bool w = i->rex_w || i->row->vw == X86_W_1;
 
+	/* Where it means the width of a general operand it counts in 64-bit code only. */
+	for (unsigned n = 0; n < 4 && !(i->mode & X86_MODE_64); n++)
+		w &= !is_gpr(i->row->opnd[n]);
 	a_b(t->a, 0xc4);
 	a_b(t->a, (reg & 8 ? 0 : 0x80) | 0x40 | (rm.base & 8 ? 0 : 0x20) | map[i->row->map]);
-	a_b(t->a, (i->rex_w || i->row->vw == X86_W_1 ? 0x80 : 0) | (~i->vvvv & 15) << 3 |
+	a_b(t->a, (w ? 0x80 : 0) | (~i->vvvv & 15) << 3 |
 			  i->vl << 2 | pp[i->pp]);
 	a_b(t->a, i->opcode);
 }
