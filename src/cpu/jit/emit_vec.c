@@ -113,10 +113,14 @@ static void head_vex(struct tr *t, unsigned reg, struct a_rm rm)
 	static const uint8_t pp[] = { [X86_PP_NONE] = 0, [X86_PP_66] = 1, [X86_PP_F3] = 2,
 				      [X86_PP_F2] = 3 };
 	static const uint8_t map[] = { [X86_MAP_0F] = 1, [X86_MAP_0F38] = 2, [X86_MAP_0F3A] = 3 };
+	bool w = i->rex_w || i->row->vw == X86_W_1;
 
+	/* Where it means the width of a general operand it counts in 64-bit code only. */
+	for (unsigned n = 0; n < 4 && !(i->mode & X86_MODE_64); n++)
+		w &= !is_gpr(i->row->opnd[n]);
 	a_b(t->a, 0xc4);
 	a_b(t->a, (reg & 8 ? 0 : 0x80) | 0x40 | (rm.base & 8 ? 0 : 0x20) | map[i->row->map]);
-	a_b(t->a, (i->rex_w || i->row->vw == X86_W_1 ? 0x80 : 0) | (~i->vvvv & 15) << 3 |
+	a_b(t->a, (w ? 0x80 : 0) | (~i->vvvv & 15) << 3 |
 			  i->vl << 2 | pp[i->pp]);
 	a_b(t->a, i->opcode);
 }
