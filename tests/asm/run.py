@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Runs the test guests under bothy's engines or under QEMU TCG.
+"""Runs the test guests under every engine of bothy's or under QEMU TCG.
 
 A guest passes when it ends by itself with "PASS n", prints no "FAIL" line and
 the machine ends with code 0. The last line is "N passed, N failed".
@@ -18,6 +18,9 @@ import tempfile
 import time
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+sys.path.insert(0, os.path.join(ROOT, "tests", "guest"))
+from machine import engines_offered  # noqa: E402
+
 MEMORY_MIB = 256
 APPEND = "hello test"
 # What differs from one processor, 60 seconds and "a reset ends the run".
@@ -121,7 +124,11 @@ def parse():
     build = args.build if os.path.isabs(args.build) else os.path.join(ROOT, args.build)
     args.images = os.path.join(build, "tests", "asm")
     args.bothy = args.bothy or os.path.join(build, "cmd", "bothy")
-    args.engine = args.engine or (["tcg"] if args.runner == "qemu" else ["interp"])
+    if not args.engine and args.runner == "qemu":
+        args.engine = ["tcg"]
+    elif not args.engine and os.path.exists(args.bothy):
+        args.engine = engines_offered(args.bothy)
+    args.engine = args.engine or ["interp"]
     return args
 
 
