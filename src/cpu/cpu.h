@@ -87,6 +87,7 @@ struct cpus {
 	/* An unmasked x87 exception with CR0.NE clear asks for IRQ 13; NULL: the
 	 * exception is ignored, as with IGNNE# asserted. Any vCPU thread. */
 	void (*x87_error)(void *opaque, unsigned vcpu);
+	void *x87_opaque;
 	void *vm_opaque;
 	uint64_t a20_mask; /* ~0, or ~(1 << 20) while the gate is closed */
 	/* Exclusive sections and pausing: who is inside engine->run(). */

@@ -24,6 +24,8 @@ APPEND = "hello test"
 CPUS = {"smp": [1, 2, 4]}
 SECONDS = {"smp": 240, "timers": 120, "reset": 120}
 RESETS = {"reset"}
+# A sanitizer's report may leave the exit code alone.
+SANITIZER = re.compile(r"runtime error:|Sanitizer")
 
 
 def command(args, engine, image, cpus, serial, name):
@@ -74,7 +76,8 @@ def run(args, engine, image, cpus, name):
     closing = next((l for l in reversed(lines) if re.fullmatch(r"(PASS|FAIL) \d+", l)), "")
     result["closing"] = closing
     result["passed"] = (bool(re.fullmatch(r"PASS [1-9]\d*", closing)) and not result["failures"]
-                        and p.returncode == 0 and not timed_out)
+                        and p.returncode == 0 and not timed_out
+                        and not SANITIZER.search(result["said"]))
     return result
 
 
@@ -86,7 +89,8 @@ def report(args, r):
     else:
         why = ("timed out" if r["timed_out"] else "ended without a closing line"
                if not r["closing"] else "exit code %d" % r["code"] if r["code"]
-               else "%d checks failed" % len(r["failures"]))
+               else "%d checks failed" % len(r["failures"]) if r["failures"]
+               else "a sanitizer reports")
         print("FAIL %s: %s" % (what, why))
         for line in r["failures"][:40]:
             print("     " + line)

@@ -195,9 +195,10 @@ static void e_mov_EG(struct tr *t)
 		return;
 	}
 	e_pre(t, 1u << i->rm);
-	s = g_source(t, i->opsize, i->reg, H_RAX);
-	if (i->opsize == 4 && jit_home[i->rm] < 0 && s != H_RAX) {
-		a_mov(t->a, 4, H_RAX, s); /* g_store() wants the upper half clear */
+	if (jit_home[i->rm] >= 0 || i->opsize == 8) {
+		s = g_source(t, i->opsize, i->reg, H_RAX);
+	} else {
+		g_load(t, i->opsize, H_RAX, i->reg); /* zero-extends 32 bits */
 		s = H_RAX;
 	}
 	g_store(t, i->opsize, i->rm, s);

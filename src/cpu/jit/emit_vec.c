@@ -43,9 +43,8 @@ bool jit_is_vec(const struct x86_insn *i)
 		    k != X86_O_XMM0 && !in_reg_field(k) && !in_rm_field(k))
 			return false;
 	}
-	/* VZEROALL, VZEROUPPER: eight registers only outside 64-bit code. */
-	if (row->map == X86_MAP_0F && row->opcode == 0x77 && !(i->mode & X86_MODE_64))
-		return false;
+	if (row->map == X86_MAP_0F && row->opcode == 0x77)
+		return (i->mode & X86_MODE_SIZE) == X86_MODE_64; /* all sixteen registers */
 	/* Implicit general registers, MXCSR, per-element faults: for C. */
 	if (row->map == X86_MAP_0F && row->opcode == 0xae)
 		return false;
@@ -138,19 +137,11 @@ static void head_legacy(struct tr *t, unsigned reg, struct a_rm rm, bool byte)
 	       false, byte);
 }
 
-/* MOVAPS and the like fault on addresses that are not aligned; the host page's
- * address has the guest's low bits. */
-static void check_alignment(struct tr *t, unsigned width)
+/* MOVAPS and the like fault on addresses that are not aligned. */
+static bool wants_alignment(const struct x86_insn *i)
 {
-	const struct x86_insn *i = t->i;
-	bool aligned = i->row->attr & X86_A_ALIGNVEC ||
-		       (i->row->attr & X86_A_ALIGN16 && i->row->vex == X86_LEGACY);
-
-	if (!aligned || width < 16)
-		return;
-	a_ext(t->a, 0xf6, 1, 0, A_REG(H_RCX));
-	a_b(t->a, (uint8_t)(width - 1));
-	e_ool(t, OOL_ONE, a_jcc(t->a, CC_NE));
+	return i->row->attr & X86_A_ALIGNVEC ||
+	       (i->row->attr & X86_A_ALIGN16 && i->row->vex == X86_LEGACY);
 }
 
 void e_vec(struct tr *t)
@@ -169,9 +160,12 @@ void e_vec(struct tr *t)
 	e_vec_live(t);
 	if (i->mem) {
 		unsigned width = mem_width(i, rk);
+		enum x86_access acc = is_written(row, rm_n) ? X86_ACC_W : X86_ACC_R;
 
-		e_access(t, width, is_written(row, rm_n) ? X86_ACC_W : X86_ACC_R);
-		check_alignment(t, width);
+		if (wants_alignment(i) && width >= 16)
+			e_access_aligned(t, width, acc);
+		else
+			e_access(t, width, acc);
 		rm = RCX_MEM;
 	}
 	e_pre(t, written ? 1u << g : 0);
