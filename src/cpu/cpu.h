@@ -29,6 +29,8 @@ struct apic;
 struct engine_desc {
 	const char *name;  /* "interp", "jit", "kvm" */
 	const char *title;
+	/* Does it run on this host? NULL: on every one. -errno with the reason. */
+	int (*usable)(struct err *err);
 	/* Per VM and per vCPU; NULL where there is nothing to do. */
 	int (*vm_init)(struct cpus *s, struct err *err);
 	void (*vm_fini)(struct cpus *s);
