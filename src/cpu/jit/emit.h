@@ -54,7 +54,7 @@ struct tr {
 	bool m64;
 	enum fl_state fl;
 	struct fl_def def;
-	struct ool ool[JIT_MAX_INSNS * 3];
+	struct ool ool[JIT_MAX_INSNS * 3 + 8];
 	unsigned nool;
 	unsigned nlinks;
 	uint8_t vec; /* JIT_VEC_*: known to be live here */
