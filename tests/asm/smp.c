@@ -116,6 +116,8 @@ static void logical(void)
 	check_true("logical.one", reached(&ipis[1], 1));
 	apic_icr((1u << cpus) - 1, 0x4850);
 	check_true("logical.all", reached(&ipis[0], 1) && reached(&ipis[1], 2));
+	for (unsigned i = 2; i < cpus; i++)
+		check_true("logical.all", reached(&ipis[i], 1));
 	clear();
 	apic_icr((1u << cpus) - 1, 0x4950); /* lowest priority: exactly one takes it */
 	rt_udelay(20000);
