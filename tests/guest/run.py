@@ -3,7 +3,8 @@
 """Boots Debian's kernel and checks what a person would: the shell, known answers,
 power off, restart, panic, idle cost, memory sizes. Last line: "N passed, N failed".
 
-usage: run.py [--runner bothy|qemu] [--engine NAME]... [--write-allowed] [TEST...]
+usage: run.py [--runner bothy|qemu] [--engine NAME]... [--all] [--write-allowed]
+              [TEST...]
 """
 import argparse
 import bz2
@@ -26,11 +27,18 @@ APPEND = "console=ttyS0 panic=-1"
 BAD = re.compile(r"WARNING|BUG|Call Trace|unable|failed", re.I)
 IDLE_PERCENT = 3
 TESTS = {}
+# What is about the machine, not the processor: one engine is enough, unless --all.
+ONCE = set()
 
 
 def test(fn):
     TESTS[fn.__name__] = fn
     return fn
+
+
+def test_once(fn):
+    ONCE.add(fn.__name__)
+    return test(fn)
 
 
 def want(condition, text):
@@ -167,7 +175,7 @@ def reboot_boots_again(runner, guest):
         power_off(m)
 
 
-@test
+@test_once
 def no_reboot_ends(runner, guest):
     with machine(runner, guest, reboot=False) as m:
         m.wait_prompt(300)
@@ -189,7 +197,7 @@ def panic_is_said(runner, guest):
             want(re.search(r"bothy: .*panic", m.text()), "the panic is not said:\n" + m.tail())
 
 
-@test
+@test_once
 def panic_restarts(runner, guest):
     with machine(runner, guest) as m:
         m.wait_prompt(300)
@@ -199,7 +207,7 @@ def panic_restarts(runner, guest):
         power_off(m)
 
 
-@test
+@test_once
 def keyboard_reset(runner, guest):
     """The kernel's own ways to reset, by name."""
     for way in ("kbd", "acpi", "triple"):
@@ -218,7 +226,7 @@ def memory_size(runner, guest, text, mib):
         if mib >= 1024:
             # Fills half a gigabyte, which the kernel takes from above the hole first.
             code, out = m.sh("mkdir -p /mnt && mount -t tmpfs -o size=1024m big /mnt && cd /mnt && "
-                             "yes 0123456789abcde | head -c 8m >0 && i=0 && while [ $i -lt 64 ]; "
+                             "head -c 8m /dev/urandom >0 && i=0 && while [ $i -lt 64 ]; "
                              "do cp $i $((i + 1)) || break; i=$((i + 1)); done; cmp 0 64", 300)
             want(code == 0, "memory above the hole: " + out.strip()[-200:])
             _, out = m.sh("ls | wc -l")
@@ -228,12 +236,12 @@ def memory_size(runner, guest, text, mib):
     return "MemTotal %d MiB" % total
 
 
-@test
+@test_once
 def memory_128m(runner, guest):
     return memory_size(runner, guest, "128M", 128)
 
 
-@test
+@test_once
 def memory_5g(runner, guest):
     host = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGESIZE") >> 20
     if host < 6000:
@@ -267,6 +275,63 @@ def more_cpus_than_cores_spin(runner, guest):
         power_off(m)
 
 
+@test
+def parallel_work(runner, guest):
+    """Every tool's answer stays right while all CPUs are busy with it."""
+    script = ("cd /tmp; seq 1 20000 >numbers; for j in 0 1 2 3 4 5 6 7; do (mkdir w$j; cd w$j; "
+              "for k in 1 2 3 4 5; do gzip -c ../numbers | gunzip >a; sort -rn a | tac >b; "
+              "sha256sum <b; done >sums; xzcat /selfcheck/numbers.xz | sha256sum >>sums) & done; "
+              "wait; cat w?/sums | sort | uniq -c")
+    right = hashlib.sha256("".join("%d\n" % i for i in range(1, 20001)).encode()).hexdigest()
+    with machine(runner, guest, cpus=4) as m:
+        m.wait_prompt(300)
+        _, out = m.sh(script, 600)
+        lines = [l.split() for l in out.splitlines() if l.strip()]
+        want(len(lines) == 1 and lines[0][:2] == ["48", right], "sums: " + out[-300:])
+        dmesg_clean(m)
+        power_off(m)
+
+
+@test_once
+def typed_input(runner, guest):
+    """What is typed in one go arrives whole and in order."""
+    text = "".join("%04d %s\n" % (i, "abcdefghijklmnopqrstuvwxyz" * 2) for i in range(300))
+    with machine(runner, guest) as m:
+        m.wait_prompt(300)
+        m.send("head -c %d >/tmp/typed; md5sum </tmp/typed\n" % len(text))
+        for at in range(0, len(text), 512): # the terminal has a buffer of its own
+            m.send(text[at:at + 512])
+            m.read_some(0.05)
+        m.expect(hashlib.md5(text.encode()).hexdigest().encode(), 60, "the typed text's digest")
+        power_off(m)
+
+
+def flags_of(m):
+    _, out = m.sh("grep -m 1 ^flags /proc/cpuinfo")
+    return set(out.split(":", 1)[1].split())
+
+
+@test_once
+def cpu_models(runner, guest):
+    """The named models offer what they say, and nothing of what the next one adds."""
+    if runner.kind != "bothy":
+        return "skipped: the models are bothy's"
+    v2 = {"cx16", "lahf_lm", "popcnt", "pni", "sse4_1", "sse4_2", "ssse3"}
+    v3 = {"avx", "avx2", "bmi1", "bmi2", "f16c", "fma", "abm", "movbe", "xsave"}
+    with open("/proc/cpuinfo") as f:
+        host = set(re.search(r"^flags\s*:(.*)", f.read(), re.M).group(1).split())
+    for model, has, lacks in (("x86-64-v2", v2, v3), ("x86-64-v3", v2 | v3, set())):
+        if not has <= host:
+            continue
+        with machine(runner, guest, extra=("--cpu", model)) as m:
+            m.wait_prompt(300)
+            flags = flags_of(m)
+            want(has <= flags, "%s lacks %s" % (model, " ".join(sorted(has - flags))))
+            want(not lacks & flags, "%s has %s" % (model, " ".join(sorted(lacks & flags))))
+            dmesg_clean(m)
+            power_off(m)
+
+
 def write_allowed(runner, guest):
     seen = set()
     for cpus, memory in ((1, "512M"), (2, "512M"), (4, "512M"), (1, "128M")):
@@ -283,9 +348,10 @@ def write_allowed(runner, guest):
     print("%d lines in %s" % (len(seen), ALLOWED))
 
 
-def run_tests(args, runner, guest, failures):
+def run_tests(args, runner, guest, failures, last):
     passed = 0
-    for name in args.test or TESTS:
+    names = args.test or [n for n in TESTS if args.all or last or n not in ONCE]
+    for name in names:
         start = time.monotonic()
         label = "%s, %s" % (name, runner.engine if runner.kind == "bothy" else "tcg")
         try:
@@ -317,6 +383,7 @@ def main():
     p.add_argument("--build", default=os.environ.get("BUILD", "build"))
     p.add_argument("--patience", type=float, default=1, help="factor on every time limit")
     p.add_argument("--write-allowed", action="store_true")
+    p.add_argument("--all", action="store_true", help="every test under every engine")
     p.add_argument("test", nargs="*")
     args = p.parse_args()
     unknown = [t for t in args.test if t not in TESTS]
@@ -331,12 +398,13 @@ def main():
         except Failure as e:
             print("FAIL prepare: %s\n0 passed, 1 failed" % e)
             return 1
-        for engine in args.engine or default_engines(args):
+        engines = args.engine or default_engines(args)
+        for engine in engines:
             runner = Runner(args.runner, engine, args.build, args.patience)
             if args.write_allowed:
                 write_allowed(runner, guest)
                 return 0
-            passed += run_tests(args, runner, guest, failures)
+            passed += run_tests(args, runner, guest, failures, engine == engines[-1])
             if args.runner == "qemu":
                 break
     print("%d passed, %d failed" % (passed, len(failures)))
