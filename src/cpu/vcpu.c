@@ -163,8 +163,6 @@ static void take_requests(struct vcpu *v)
 	struct x86_cpu *c = v->x86;
 	uint32_t req = atomic_load(&c->request);
 
-	if (req & X86_REQ_EXIT)
-		atomic_fetch_and(&c->request, ~(uint32_t)X86_REQ_EXIT);
 	if (req & X86_REQ_FLUSH) {
 		atomic_fetch_and(&c->request, ~(uint32_t)X86_REQ_FLUSH);
 		x86_tlb_flush_all(c);
@@ -206,6 +204,9 @@ static void *vcpu_main(void *opaque)
 		pthread_mutex_lock(&s->gate);
 		wait_open_locked(s);
 		stop = s->stopping;
+		/* Whoever closes the gate from here on asks again: cleared any later, the
+		 * request would be lost. */
+		atomic_fetch_and(&c->request, ~(uint32_t)X86_REQ_EXIT);
 		if (!stop)
 			s->inside++;
 		pthread_mutex_unlock(&s->gate);
