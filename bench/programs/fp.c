@@ -4,7 +4,7 @@
 #include <immintrin.h>
 #include <math.h>
 
-#include "bench.h"
+#include "bench/programs/bench.h"
 
 static uint64_t bits_of(double d)
 {

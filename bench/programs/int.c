@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* Integer work: calls, memory, sorting, and a mixed kernel of lists, matrices,
  * a state machine and a checksum. */
-#include "bench.h"
+#include "bench/programs/bench.h"
 
 static uint64_t __attribute__((noinline)) fib(unsigned n)
 {

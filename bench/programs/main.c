@@ -14,7 +14,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "bench.h"
+#include "bench/programs/bench.h"
 
 const char *self_path = "/proc/self/exe";
 

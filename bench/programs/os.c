@@ -7,7 +7,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "bench.h"
+#include "bench/programs/bench.h"
 
 static void fail(const char *what)
 {

@@ -303,6 +303,8 @@ struct cpus *cpus_new(const struct cpus_config *cfg, struct err *err)
 	s->vcpu = calloc(cfg->count, sizeof(*s->vcpu));
 	if (!s->vcpu)
 		goto no_memory;
+	if (s->engine->usable && s->engine->usable(err) != 0)
+		goto fail;
 	if (s->engine->vm_init && s->engine->vm_init(s, err) != 0)
 		goto fail;
 	s->engine_ready = true;
@@ -432,10 +434,13 @@ void cpus_reset(struct cpus *s)
 
 const struct engine_desc *engine_lookup(const char *name)
 {
-	if (strcmp(name, "auto") == 0)
-		return engines[0];
-	for (size_t n = 0; engines[n]; n++)
+	bool automatic = strcmp(name, "auto") == 0;
+
+	for (size_t n = 0; engines[n]; n++) {
+		if (automatic && (!engines[n]->usable || engines[n]->usable(NULL) == 0))
+			return engines[n];
 		if (strcmp(engines[n]->name, name) == 0)
 			return engines[n];
+	}
 	return NULL;
 }

@@ -17,7 +17,6 @@
 #include "src/bus/bus.h"
 #include "src/cpu/cpu.h"
 #include "src/cpu/engines.h"
-#include "src/cpu/x86/msr.h"
 #include "src/cpu/x86/x86.h"
 #include "src/dev/chardev.h"
 #include "src/dev/firmware/boot.h"
@@ -153,21 +152,6 @@ static void ask_triple_fault(void *opaque, unsigned vcpu)
  * Booting: the kernel into memory, the processors to where firmware would leave
  * them, the boot processor to the kernel's entry.
  */
-
-/* What firmware would have done: every processor's MTRRs alike, uncached above the
- * RAM below 4 GiB. */
-static void set_mtrrs(struct vm *vm, const struct e820_entry *map, size_t count)
-{
-	uint64_t end = 0;
-
-	for (size_t i = 0; i < count; i++)
-		if (map[i].start < 1ull << 32 && map[i].start + map[i].len > end &&
-		    map[i].type != E820_RESERVED)
-			end = map[i].start + map[i].len;
-	for (unsigned n = 0; n < vm->cpus->count; n++)
-		x86_mtrr_firmware(vm->cpus->vcpu[n].x86, end);
-}
-
 static int boot(struct vm *vm, struct err *err)
 {
 	struct boot_config cfg = {
@@ -188,9 +172,8 @@ static int boot(struct vm *vm, struct err *err)
 		return ret;
 	vm->boot_kind = entry.kind;
 	for (unsigned n = 0; n < vm->cpus->count; n++)
-		x86_mtrr_firmware(vm->cpus->vcpu[n].x86, board_low_memory(vm->cfg.memory_bytes));
+		boot_cpu_firmware(vm->cpus->vcpu[n].x86, board_low_memory(vm->cfg.memory_bytes));
 	boot_cpu_enter(vm->cpus->vcpu[0].x86, &entry);
-	set_mtrrs(vm, cfg.map, cfg.map_count);
 	return 0;
 }
 

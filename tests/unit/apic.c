@@ -1,6 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "src/cpu/x86/apic.h"
 
+#include <pthread.h>
+#include <sched.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 
 #include "src/cpu/cpu.h"
@@ -622,6 +625,84 @@ static void test_storm(void **state)
 	rig_fini(&r);
 }
 
+/* Two CPUs play ping-pong from two threads while two others shout: no interrupt is
+ * lost. */
+struct player {
+	struct rig *r;
+	unsigned cpu;
+	unsigned sent, got, wild;
+	atomic_bool *stop;
+};
+
+static void take_all(struct player *p)
+{
+	struct apic *a = p->r->a[p->cpu];
+
+	while (apic_pending(a)) {
+		int v = apic_ack(a);
+
+		apic_mmio_write(a, 0xb0, 0, 4);
+		if (v == 0x50)
+			p->got++;
+		else if (v != 0x61)
+			p->wild++;
+	}
+}
+
+static void *play(void *opaque)
+{
+	struct player *p = opaque;
+
+	while (p->got < 500) {
+		if (p->cpu == 1 ? p->sent < p->got : p->sent == p->got) {
+			ipi(p->r, p->cpu, p->cpu ^ 1, 0x4050);
+			p->sent++;
+		}
+		take_all(p);
+		sched_yield();
+	}
+	if (p->cpu == 1 && p->sent < p->got)
+		ipi(p->r, 1, 0, 0x4050);
+	return NULL;
+}
+
+static void *shout(void *opaque)
+{
+	struct player *p = opaque;
+
+	while (!atomic_load(p->stop)) {
+		ipi(p->r, p->cpu, 0, 0xc4061);
+		take_all(p);
+		sched_yield();
+	}
+	return NULL;
+}
+
+static void test_threads(void **state)
+{
+	static struct rig r;
+	atomic_bool stop = false;
+	struct player p[CPUS];
+	pthread_t t[CPUS];
+
+	rig_init(&r);
+	enable_all(&r);
+	for (unsigned n = 0; n < CPUS; n++) {
+		p[n] = (struct player){ .r = &r, .cpu = n, .stop = &stop };
+		assert_int_equal(pthread_create(&t[n], NULL, n < 2 ? play : shout, &p[n]), 0);
+	}
+	pthread_join(t[0], NULL);
+	pthread_join(t[1], NULL);
+	atomic_store(&stop, true);
+	pthread_join(t[2], NULL);
+	pthread_join(t[3], NULL);
+	for (unsigned n = 0; n < CPUS; n++)
+		assert_int_equal(p[n].wild, 0);
+	assert_int_equal(p[0].got, 500);
+	assert_int_equal(p[1].got, 500);
+	rig_fini(&r);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -632,6 +713,7 @@ int main(void)
 		cmocka_unit_test(test_deadline), cmocka_unit_test(test_base),
 		cmocka_unit_test(test_x2apic), cmocka_unit_test(test_extint),
 		cmocka_unit_test(test_state), cmocka_unit_test(test_storm),
+		cmocka_unit_test(test_threads),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

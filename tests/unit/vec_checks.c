@@ -4,6 +4,7 @@
  * and the order of its faults, SIMD exceptions without OSXMMEXCPT, x87 errors by
  * IRQ 13, XCR0, privileged state images, layouts of other modes.
  */
+#include <pthread.h>
 #include <setjmp.h>
 #include <stdlib.h>
 
@@ -189,7 +190,7 @@ static void irq13(void *opaque, unsigned vcpu)
 static void test_x87_pending(void **state)
 {
 	struct fixture *f = *state;
-	struct cpus s = { .x87_error = irq13, .vm_opaque = f };
+	struct cpus s = { .x87_error = irq13, .x87_opaque = f };
 	struct x86_fx before;
 
 	/* 0 / 0 with IE unmasked: pending, then #MF from what waits. */
@@ -481,6 +482,84 @@ static void test_stubs_are_canonical(void **state)
 	assert_int_equal(host_stubs_count(f->cpu->stubs), n);
 }
 
+/* Many threads ask for the same stubs at once: each is made once, and works. */
+struct asker {
+	struct fixture *f;
+	host_vec_fn fn[256];
+};
+
+static void *ask(void *opaque)
+{
+	struct asker *a = opaque;
+
+	for (unsigned imm = 0; imm < 256; imm++) {
+		const uint8_t pshufd[16] = { 0x66, 0x0f, 0x70, 0xca, (uint8_t)imm };
+		union x86_vec from = { .d = { 10, 11, 12, 13 } }, to = { 0 };
+		struct x86_insn i;
+
+		if (x86_decode(pshufd, 15, X86_MODE_64, a->f->cpu->features, &i) != 5)
+			return a;
+		a->fn[imm] = host_stub_vec(a->f->cpu->stubs, &i);
+		a->fn[imm](&to, &from, NULL, NULL, NULL, NULL);
+		for (unsigned n = 0; n < 4; n++)
+			if (to.d[n] != 10 + (imm >> 2 * n & 3))
+				return a;
+	}
+	return NULL;
+}
+
+static void test_stubs_threads(void **state)
+{
+	struct fixture *f = *state;
+	struct asker a[4];
+	pthread_t t[4];
+	void *bad;
+	unsigned before = host_stubs_count(f->cpu->stubs);
+
+	for (unsigned n = 0; n < 4; n++) {
+		a[n].f = f;
+		assert_int_equal(pthread_create(&t[n], NULL, ask, &a[n]), 0);
+	}
+	for (unsigned n = 0; n < 4; n++) {
+		assert_int_equal(pthread_join(t[n], &bad), 0);
+		assert_null(bad);
+	}
+	assert_int_equal(host_stubs_count(f->cpu->stubs), before + 256);
+	for (unsigned n = 1; n < 4; n++)
+		assert_memory_equal(a[n].fn, a[0].fn, sizeof(a[0].fn));
+}
+
+static void test_alignment_check(void **state)
+{
+	static const struct {
+		uint8_t bytes[6];
+		uint8_t len, align;
+	} rows[] = {
+		{ { 0x0f, 0x10, 0x03 }, 3, 16 },      /* movups */
+		{ { 0xf2, 0x0f, 0x58, 0x03 }, 4, 8 }, /* addsd */
+		{ { 0xf3, 0x0f, 0x10, 0x03 }, 4, 4 }, /* movss */
+		{ { 0xdb, 0x2b }, 2, 8 },             /* fld m80 */
+		{ { 0xd9, 0x33 }, 2, 4 },             /* fnstenv */
+		{ { 0xdf, 0x03 }, 2, 2 },             /* fild m16 */
+	};
+	struct fixture *f = *state;
+	struct x86_cpu *c = f->cpu;
+
+	for (size_t r = 0; r < array_size(rows); r++) {
+		for (unsigned off = 0; off < 16; off++) {
+			plain(f);
+			c->cpl = 3;
+			c->cr0 |= X86_CR0_AM;
+			c->rflags |= X86_FL_AC;
+			c->tlb_class = X86_TLB_USER_AC;
+			c->tlb = c->tlbs[X86_TLB_USER_AC];
+			c->gpr[X86_RBX] += off;
+			assert_int_equal(run_bytes(f, rows[r].bytes, rows[r].len),
+					 off % rows[r].align ? X86_EXC_AC : NO_FAULT);
+		}
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -496,6 +575,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_real_environment, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_gather_fault, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_stubs_are_canonical, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_stubs_threads, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_alignment_check, setup, teardown),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -4,6 +4,34 @@
 #include "src/cpu/x86/ops.h"
 #include "src/cpu/x86/vec.h"
 
+/* Elements are not subject to alignment checking (as AMD's family 1Ah does it),
+ * which x86_ld32() and its like would do. */
+static inline void ld_element(struct x86_cpu *c, unsigned seg, uint64_t ea, void *to,
+			      unsigned bytes)
+{
+	uint64_t lin = x86_lin(c, seg, ea, bytes, X86_ACC_R);
+	void *p = x86_hit(c->tlb, lin, bytes, X86_ACC_R);
+
+	if (likely(p))
+		memcpy(to, p, bytes);
+	else
+		x86_load_buf(c, c->tlb_class, lin, to, bytes);
+}
+
+static inline void st_element(struct x86_cpu *c, unsigned seg, uint64_t ea, const void *from,
+			      unsigned bytes)
+{
+	uint64_t lin = x86_lin(c, seg, ea, bytes, X86_ACC_W);
+	void *p = x86_hit(c->tlb, lin, bytes, X86_ACC_W);
+
+	if (likely(p)) {
+		memcpy(p, from, bytes);
+		x86_wrote(c, p, bytes);
+	} else {
+		x86_store_buf(c, c->tlb_class, lin, from, bytes);
+	}
+}
+
 /*
  * Gathers, SDM vol. 2, VPGATHERDD: elements are loaded from the lowest on and
  * each clears its mask, in the registers themselves, so that a fault in the
@@ -34,11 +62,11 @@ static inline void gather(struct x86_cpu *c, const struct x86_insn *i, bool inde
 
 		if (data64) {
 			if (mask->q[k] >> 63)
-				dst->q[k] = x86_ld64(c, i->seg, ea);
+				ld_element(c, i->seg, ea, &dst->q[k], 8);
 			mask->q[k] = 0;
 		} else {
 			if (mask->d[k] >> 31)
-				dst->d[k] = x86_ld32(c, i->seg, ea);
+				ld_element(c, i->seg, ea, &dst->d[k], 4);
 			mask->d[k] = 0;
 		}
 	}
@@ -69,35 +97,37 @@ void op_gather_q8(struct x86_cpu *c, const struct x86_insn *i)
 
 /* VMASKMOVx, VPMASKMOVx: elements whose mask is clear are neither read nor
  * written and do not fault. */
-#define VMASKMOV(fn, bytes, bits, m)                                                            \
-	void fn##_ld(struct x86_cpu *c, const struct x86_insn *i)                               \
-	{                                                                                       \
-		const union x86_vec *mask = &c->ymm[i->vvvv];                                   \
-		unsigned n = (i->vl ? 32 : 16) / bytes;                                         \
-		union x86_vec v = { 0 };                                                        \
-		uint64_t ea;                                                                    \
-                                                                                                \
-		x86_vec_check(c, X86_A_AVX);                                                    \
-		ea = x86_ea(c, i);                                                              \
-		for (unsigned k = 0; k < n; k++)                                                \
-			if (mask->m[k] >> (bits - 1))                                           \
-				v.m[k] = x86_ld##bits(c, i->seg, element_ea(c, ea, k * bytes)); \
-		c->ymm[i->reg] = v;                                                             \
-	}                                                                                       \
-	void fn##_st(struct x86_cpu *c, const struct x86_insn *i)                               \
-	{                                                                                       \
-		const union x86_vec *mask = &c->ymm[i->vvvv], *v = &c->ymm[i->reg];             \
-		unsigned n = (i->vl ? 32 : 16) / bytes;                                         \
-		uint64_t ea;                                                                    \
-                                                                                                \
-		x86_vec_check(c, X86_A_AVX);                                                    \
-		ea = x86_ea(c, i);                                                              \
-		for (unsigned k = 0; k < n; k++)                                                \
-			if (mask->m[k] >> (bits - 1))                                           \
-				probe_element(c, i, element_ea(c, ea, k *bytes), bytes);        \
-		for (unsigned k = 0; k < n; k++)                                                \
-			if (mask->m[k] >> (bits - 1))                                           \
-				x86_st##bits(c, i->seg, element_ea(c, ea, k *bytes), v->m[k]);  \
+#define VMASKMOV(fn, bytes, bits, m)                                                         \
+	void fn##_ld(struct x86_cpu *c, const struct x86_insn *i)                            \
+	{                                                                                    \
+		const union x86_vec *mask = &c->ymm[i->vvvv];                                \
+		unsigned n = (i->vl ? 32 : 16) / bytes;                                      \
+		union x86_vec v = { 0 };                                                     \
+		uint64_t ea;                                                                 \
+                                                                                             \
+		x86_vec_check(c, X86_A_AVX);                                                 \
+		ea = x86_ea(c, i);                                                           \
+		for (unsigned k = 0; k < n; k++)                                             \
+			if (mask->m[k] >> (bits - 1))                                        \
+				ld_element(c, i->seg, element_ea(c, ea, k *bytes), &v.m[k],  \
+					   bytes);                                           \
+		c->ymm[i->reg] = v;                                                          \
+	}                                                                                    \
+	void fn##_st(struct x86_cpu *c, const struct x86_insn *i)                            \
+	{                                                                                    \
+		const union x86_vec *mask = &c->ymm[i->vvvv], *v = &c->ymm[i->reg];          \
+		unsigned n = (i->vl ? 32 : 16) / bytes;                                      \
+		uint64_t ea;                                                                 \
+                                                                                             \
+		x86_vec_check(c, X86_A_AVX);                                                 \
+		ea = x86_ea(c, i);                                                           \
+		for (unsigned k = 0; k < n; k++)                                             \
+			if (mask->m[k] >> (bits - 1))                                        \
+				probe_element(c, i, element_ea(c, ea, k *bytes), bytes);     \
+		for (unsigned k = 0; k < n; k++)                                             \
+			if (mask->m[k] >> (bits - 1))                                        \
+				st_element(c, i->seg, element_ea(c, ea, k *bytes), &v->m[k], \
+					   bytes);                                           \
 	}
 
 /* The operand is one piece of memory: its address is truncated, not its elements'. */

@@ -154,12 +154,13 @@ static void root_osc(struct aml *a)
  */
 static void serial_port(struct aml *a, unsigned n)
 {
-	static const struct { uint16_t port; uint8_t irq; } com[2] = { { 0x3f8, 4 }, { 0x2f8, 3 } };
-	char name[8];
-	size_t d, r;
+	static const struct {
+		const char *name;
+		uint16_t port;
+		uint8_t irq;
+	} com[2] = { { "COM1", 0x3f8, 4 }, { "COM2", 0x2f8, 3 } };
+	size_t d = aml_device_begin(a, com[n].name), r;
 
-	snprintf(name, sizeof(name), "COM%u", n + 1);
-	d = aml_device_begin(a, name);
 	name_eisaid(a, "_HID", "PNP0501");
 	name_int(a, "_UID", n + 1);
 	name_int(a, "_STA", 0xf);
