@@ -154,7 +154,9 @@ static int write_seed(struct block_node *file, const struct recipe *r)
 		case 4: st_be16(rb + i * 2, 1); break;
 		case 5: st_be32(rb + i * 4, 1); break;
 		case 6: st_be64(rb + i * 8, 1); break;
-		default: rb[0] |= (uint8_t)(1u << (i << r->refcount_order)); break;
+		default:
+			rb[i << r->refcount_order >> 3] |=
+				(uint8_t)(1u << (i << r->refcount_order & 7));
 		}
 	}
 	rc = block_pwrite(file, 0, buf, 3 * cs);

@@ -30,6 +30,9 @@ static int open_data_file(struct qcow2 *q, const struct block_open_opts *o, stru
 	if (!path)
 		return err_set(err, -ENOMEM, "out of memory");
 	rc = block_open_proto(path, o->flags, o->cache, o->host, &q->data_own, err);
+	if (rc == -ENOENT && strcmp(path, q->data_file)) /* QEMU looks in the current folder */
+		rc = block_open_proto(q->data_file, o->flags, o->cache, o->host, &q->data_own,
+				      NULL);
 	if (rc)
 		err_prefix(err, rc, "data file of '%s'", n->path);
 	else

@@ -162,6 +162,7 @@ static int grow_table(struct qcow2 *q, uint64_t need)
 		return rc;
 	q->rt_off = start << q->cluster_bits;
 	q->rt_size = clusters * per;
+	q->used_end = max_of(q->used_end, start + total);
 	rc = qc_header_update(q);
 	if (!rc)
 		rc = qc_sync(q);
@@ -192,6 +193,7 @@ static int make_block(struct qcow2 *q, uint64_t cluster)
 	rc = blank_cluster(q, off);
 	if (!rc)
 		rc = put_in_block(q, off, first, 1);
+	q->used_end = max_of(q->used_end, first + 1);
 	return rc ? rc : qc_meta_set64(q, QC_REFTABLE, q->rt_off + idx * 8, off);
 }
 

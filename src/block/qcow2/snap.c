@@ -22,6 +22,7 @@ struct walk {
 	int (*l2_entry)(struct qcow2 *q, struct walk *w, uint64_t *entry);
 	int (*l1_entry)(struct qcow2 *q, struct walk *w, uint64_t *entry); /* after its L2's */
 	uint64_t changed;
+	uint64_t calls; /* count_up: how many went well; count_back: how many to take back */
 };
 
 static int walk_l2(struct qcow2 *q, struct walk *w, uint64_t table)
@@ -105,9 +106,30 @@ static int can_count(struct qcow2 *q, struct walk *w, uint64_t *entry)
 static int count_up(struct qcow2 *q, struct walk *w, uint64_t *entry)
 {
 	uint64_t c, n;
+	int rc = can_count(q, w, entry);
 
 	entry_span(q, *entry, &c, &n);
-	return qc_ref_inc(q, c, n);
+	if (!rc)
+		rc = qc_ref_inc(q, c, n);
+	w->calls += !rc;
+	return rc;
+}
+
+static int count_back(struct qcow2 *q, struct walk *w, uint64_t *entry)
+{
+	uint64_t c, n, v;
+	int rc = 0;
+
+	if (!w->calls)
+		return -ECANCELED; /* ends the walk where count_up ended */
+	w->calls--;
+	entry_span(q, *entry, &c, &n);
+	for (uint64_t i = 0; i < n && !rc; i++) {
+		rc = qc_ref_get(q, c + i, &v);
+		if (!rc)
+			rc = qc_ref_set(q, c + i, v - 1);
+	}
+	return rc;
 }
 
 static int drop(struct qcow2 *q, struct walk *w, uint64_t *entry)
@@ -142,7 +164,7 @@ static int true_copied(struct qcow2 *q, struct walk *w, uint64_t *entry)
 
 int qc_fix_copied(struct qcow2 *q, uint64_t *changed)
 {
-	struct walk w = { true_copied, true_copied, 0 };
+	struct walk w = { true_copied, true_copied, 0, 0 };
 	int rc = q->data == q->file ? walk_l1(q, q->l1_off, q->l1_size, &w) : 0;
 
 	if (changed)
@@ -162,17 +184,26 @@ static int commit_sync(struct qcow2 *q)
 /* Flags off, then counts up, for all that an L1 table reaches. On storage on return. */
 static int share(struct qcow2 *q, uint64_t l1_off, uint32_t l1_size)
 {
-	struct walk can = { can_count, can_count, 0 }, flags = { uncopied, uncopied, 0 };
-	struct walk up = { count_up, count_up, 0 };
+	struct walk can = { can_count, can_count, 0, 0 }, flags = { uncopied, uncopied, 0, 0 };
+	struct walk up = { count_up, count_up, 0, 0 };
 	int rc = walk_l1(q, l1_off, l1_size, &can);
 
 	if (!rc)
 		rc = walk_l1(q, l1_off, l1_size, &flags);
 	if (!rc)
 		rc = commit_sync(q);
-	if (!rc)
-		rc = walk_l1(q, l1_off, l1_size, &up);
-	return rc ? rc : commit_sync(q);
+	if (rc)
+		return rc;
+	rc = walk_l1(q, l1_off, l1_size, &up);
+	if (rc) {
+		/* Clusters of compressed data are counted once for each piece in them: only
+		 * now is it known that one does not fit. Nothing refers to them yet. */
+		struct walk back = { count_back, count_back, 0, up.calls };
+		int rc2 = walk_l1(q, l1_off, l1_size, &back);
+
+		return rc2 && rc2 != -ECANCELED ? rc2 : rc;
+	}
+	return commit_sync(q);
 }
 
 /* A copy of an L1 table in a new place, at least @entries long; on storage on return. */
@@ -320,7 +351,7 @@ static int apply_locked(struct qcow2 *q, struct qc_snap *s)
 	uint64_t old_off = q->l1_off, l1, old_len = q->node->len;
 	uint32_t old_size = q->l1_size;
 	uint32_t size = max_of(s->l1_size, (uint32_t)qc_l1_need(q, s->s.disk_bytes));
-	struct walk gone = { drop, drop_table, 0 };
+	struct walk gone = { drop, drop_table, 0, 0 };
 	int rc = qc_touch(q);
 
 	if (!rc)
@@ -383,7 +414,7 @@ int qc_snap_apply(struct block_node *n, const char *id, struct err *err)
 
 static int delete_locked(struct qcow2 *q, struct qc_snap *s)
 {
-	struct walk gone = { drop, drop_table, 0 };
+	struct walk gone = { drop, drop_table, 0, 0 };
 	struct qc_snap dead = *s;
 	uint32_t at = (uint32_t)(s - q->snaps);
 	int rc = qc_touch(q);
