@@ -26,7 +26,9 @@ struct vtimer {
 	void (*fn)(void *opaque);
 	void *opaque;
 	int64_t deadline_ns; /* VTIME_NEVER while not armed */
-	size_t heap_index;   /* vtime.c's own */
+	/* vtime.c's own: the pairing heap's links and the order of arming. */
+	uint64_t seq;
+	struct vtimer *child, *sibling, *prev;
 };
 
 /* @lock is taken around callbacks. @manual: the clock moves by hand only.
@@ -45,10 +47,12 @@ void vtime_pause(struct vtime *vt);
 void vtime_resume(struct vtime *vt);
 void vtime_set_now(struct vtime *vt, int64_t now_ns); /* restore; while paused */
 
-/* Earliest deadline in virtual ns, VTIME_NEVER if none. Any thread. */
+/* Earliest deadline in virtual ns, VTIME_NEVER if none or while paused. Any thread. */
 int64_t vtime_next_deadline_ns(struct vtime *vt);
 
-/* Runs every timer that is due, in deadline order. Takes the device lock. */
+/* Runs every timer that is due, in deadline order (those of one deadline in the
+ * order they were armed), also those that callbacks arm for a time that has come.
+ * Nothing while paused. Takes the device lock. */
 void vtime_run(struct vtime *vt);
 
 void vtimer_init(struct vtimer *t, struct vtime *vt, void (*fn)(void *), void *opaque);
@@ -57,7 +61,7 @@ void vtimer_cancel(struct vtimer *t); /* idempotent; with the device lock held t
 				       * callback is neither running nor will run */
 static inline bool vtimer_armed(const struct vtimer *t)
 {
-	return t->deadline_ns != VTIME_NEVER;
+	return __atomic_load_n(&t->deadline_ns, __ATOMIC_RELAXED) != VTIME_NEVER;
 }
 
 #endif

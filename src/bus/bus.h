@@ -29,7 +29,10 @@ struct bus_ops {
 	uint64_t (*read)(void *dev, uint64_t off, unsigned size);
 	void (*write)(void *dev, uint64_t off, uint64_t val, unsigned size);
 	uint8_t min_size, max_size; /* 0 means 1 and 4 (ports), 1 and 8 (MMIO) */
-	bool unlocked; /* the device does its own locking; called without the lock */
+	/* The device does its own locking; called without the lock. An access may be
+	 * on its way in still when bus_del_*() returns: such a device is freed only
+	 * while no vCPU runs. */
+	bool unlocked;
 };
 
 struct bus_range { /* owned by the device that adds it; zero-initialise */
@@ -44,8 +47,10 @@ struct bus_range { /* owned by the device that adds it; zero-initialise */
 struct bus {
 	pthread_mutex_t lock; /* the device lock; recursive */
 	struct bus_map *_Atomic pio, *_Atomic mmio; /* immutable, replaced whole */
-	struct bus_map **old;
-	size_t nold;
+	/* Lookups in progress, by the parity of the epoch they began in: a replaced
+	 * map is freed when those that may see it are over. */
+	_Atomic uint32_t epoch, readers[2];
+	struct bus_map *empty; /* a map of nothing */
 	const struct log *log;
 	struct log_limit unclaimed;
 	/* Where a message-signalled interrupt goes (the local APICs). */
@@ -59,6 +64,8 @@ void bus_free(struct bus *b);
 static inline void bus_lock(struct bus *b) { pthread_mutex_lock(&b->lock); }
 static inline void bus_unlock(struct bus *b) { pthread_mutex_unlock(&b->lock); }
 
+/* -EINVAL: empty, past the end, or no ops; -EBUSY: already mapped; -ENOMEM. Of
+ * ranges of one priority that overlap, the one added first wins. */
 int must_check bus_add_pio(struct bus *b, struct bus_range *r);  /* start+len <= 0x10000 */
 int must_check bus_add_mmio(struct bus *b, struct bus_range *r);
 void bus_del_pio(struct bus *b, struct bus_range *r);  /* idempotent */
@@ -75,8 +82,8 @@ void bus_mmio_write(struct bus *b, uint64_t gpa, uint64_t val, unsigned size);
  * (Intel SDM vol. 3, 11.11 "Message Signalled Interrupts"). */
 void bus_msi(struct bus *b, uint64_t addr, uint32_t data);
 
-/* An interrupt line: what a device pulls. @set is called with the new level
- * (0 or 1), only on a change. Several devices on one line: see irq_or. */
+/* An interrupt line: what a device pulls. Under the device lock. @set is called with the new level
+ * (0 or 1), only on a change. Several devices on one line: see irq_or.h. */
 struct irq_line {
 	void (*set)(void *opaque, int n, int level);
 	void *opaque;

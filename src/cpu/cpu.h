@@ -16,10 +16,10 @@
 
 #include "src/base/err.h"
 #include "src/base/log.h"
+#include "src/mem/mem.h"
 
 struct bus;
 struct loop;
-struct mem;
 struct vtime;
 struct vcpu;
 struct cpus;
@@ -43,7 +43,7 @@ struct engine_desc {
 	void (*print_stats)(struct cpus *s, int fd);
 };
 
-extern const struct engine_desc *const engines[]; /* NULL-terminated; engines.def */
+extern const struct engine_desc *const engines[]; /* NULL-terminated; engines.def, best first */
 
 enum vcpu_state { VCPU_RUNNING, VCPU_HALTED, VCPU_WAIT_SIPI, VCPU_PAUSED, VCPU_STOPPED };
 
@@ -63,7 +63,8 @@ struct vcpu {
 struct cpu_model; /* cpuid.h */
 
 struct cpus {
-	unsigned count; /* 1..255 */
+	unsigned count; /* 1..255; while they are being built, how many there are */
+	unsigned total; /* how many there will be */
 	struct vcpu *vcpu;
 	const struct engine_desc *engine;
 	void *engine_priv;
@@ -77,8 +78,15 @@ struct cpus {
 	bool (*pic_pending)(void *opaque);
 	int (*pic_ack)(void *opaque);
 	void *pic_opaque;
+	/* A local APIC ended a level-triggered interrupt: for the IOAPICs. Any vCPU
+	 * thread, without the device lock. */
+	void (*eoi)(void *opaque, uint8_t vector);
+	void *eoi_opaque;
 	/* A CPU asked for the machine's end: a triple fault. Any vCPU thread. */
 	void (*triple_fault)(void *opaque, unsigned vcpu);
+	/* An unmasked x87 exception with CR0.NE clear asks for IRQ 13; NULL: the
+	 * exception is ignored, as with IGNNE# asserted. Any vCPU thread. */
+	void (*x87_error)(void *opaque, unsigned vcpu);
 	void *vm_opaque;
 	uint64_t a20_mask; /* ~0, or ~(1 << 20) while the gate is closed */
 	/* Exclusive sections and pausing: who is inside engine->run(). */
@@ -86,7 +94,10 @@ struct cpus {
 	pthread_cond_t gate_changed;
 	unsigned inside;       /* vCPUs in engine->run() */
 	unsigned exclusive;    /* threads that hold or want the complex to themselves */
+	bool owned;            /* one of them has it */
 	bool paused, stopping;
+	bool engine_ready;
+	struct mem_listener listener;
 };
 
 struct cpus_config {
@@ -107,6 +118,8 @@ int must_check cpus_start(struct cpus *s, struct err *err); /* creates the threa
 void cpus_resume(struct cpus *s);
 void cpus_pause(struct cpus *s); /* returns when every vCPU is outside engine->run();
 				  * not from a vCPU thread */
+void cpus_pause_request(struct cpus *s); /* any thread, does not wait: every vCPU leaves
+					  * engine->run() at its next instruction */
 void cpus_stop(struct cpus *s);  /* pause and join */
 void cpus_reset(struct cpus *s); /* paused: power-on state, all of them */
 

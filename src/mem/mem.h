@@ -39,6 +39,7 @@ struct mem_block {
 	uint8_t *host;    /* start, inside the window; page aligned */
 	uint64_t len;     /* bytes, a multiple of 4096 */
 	bool rom;         /* guest writes are dropped (or go to MMIO, see slot) */
+	int fd;           /* memfd behind it, so that another process can map it */
 };
 
 /* One stretch of the guest's physical address space that is backed by memory.
@@ -86,6 +87,7 @@ struct mem {
 	struct mem_map **old_maps; /* kept until mem_free: readers hold no reference */
 	size_t nold;
 	unsigned phys_bits; /* width of a guest-physical address, 36..52 */
+	void *barrier_page; /* where membarrier(2) is missing */
 };
 
 /* @window_len: the most that all blocks together may take; address space, not
@@ -93,9 +95,8 @@ struct mem {
 struct mem *mem_new(uint64_t window_len, struct err *err);
 void mem_free(struct mem *m);
 
-/* A new block of @len bytes of zeroes. @shared: from a memfd, so that another
- * process can map it (mem_block_fd). Fails with -ENOMEM and says how much was
- * wanted. The block lives until mem_free(). */
+/* A new block of @len bytes of zeroes (rounded up to pages). NULL on failure, and
+ * @err says how much was wanted. The block lives until mem_free(). */
 struct mem_block *mem_block_new(struct mem *m, const char *name, uint64_t len, bool rom,
 				struct err *err);
 

@@ -25,7 +25,8 @@
 
 enum state_type {
 	STATE_TYPE_END,
-	STATE_TYPE_UINT,   /* 1, 2, 4 or 8 bytes, little-endian on the wire; bool too */
+	STATE_TYPE_UINT,   /* 1, 2, 4 or 8 bytes, little-endian on the wire */
+	STATE_TYPE_BOOL,   /* a byte, 0 or 1; anything else is refused */
 	STATE_TYPE_BYTES,  /* a fixed run of bytes */
 	STATE_TYPE_STRUCT, /* nested, fields in .sub; count > 1 for arrays */
 	STATE_TYPE_TIMER,  /* struct vtimer: deadline relative to now, -1 not armed */
@@ -58,7 +59,8 @@ struct state_desc {
 #define STATE_U16(s, f, v) STATE_SCALAR(s, f, v)
 #define STATE_U32(s, f, v) STATE_SCALAR(s, f, v)
 #define STATE_U64(s, f, v) STATE_SCALAR(s, f, v)
-#define STATE_BOOL(s, f, v) STATE_SCALAR(s, f, v)
+#define STATE_BOOL(s, f, v) \
+	{ #f, STATE_TYPE_BOOL, offsetof(s, f), STATE_SIZEOF(s, f), 1, v, NULL }
 #define STATE_ARRAY(s, f, v)                                                        \
 	{ #f, STATE_TYPE_UINT, offsetof(s, f), STATE_SIZEOF(s, f[0]),               \
 	  STATE_SIZEOF(s, f) / STATE_SIZEOF(s, f[0]), v, NULL }
@@ -71,6 +73,13 @@ struct state_desc {
 	  STATE_SIZEOF(s, f) / STATE_SIZEOF(s, f[0]), v, d }
 #define STATE_TIMER(s, f, v) { #f, STATE_TYPE_TIMER, offsetof(s, f), 0, 1, v, NULL }
 #define STATE_END { NULL, STATE_TYPE_END, 0, 0, 0, 0, NULL }
+
+/*
+ * On the wire (all numbers little-endian): u8 length and text of the name, u32
+ * instance, u32 version, u32 length of what follows; then each field: u8 length and
+ * text of its name, u32 length, bytes. A struct's bytes are, for each element, u32
+ * version, u32 length and its fields.
+ */
 
 /* A growing buffer of saved state. */
 struct state_buf {
@@ -86,7 +95,8 @@ void state_buf_fini(struct state_buf *b);
 int must_check state_save(struct state_buf *b, const struct state_desc *d, void *obj,
 			  unsigned instance);
 
-/* Reads the next section into @obj. Refuses, with the section and field named:
+/* Reads the next section into @obj. Fields newer than the stream's version keep what
+ * they have: load into a freshly reset object. Refuses, with the section and field named:
  * another name or instance, a newer version, an unknown, missing or ill-sized
  * field, a short buffer. On failure @obj is in an unspecified but valid-to-free
  * state. */

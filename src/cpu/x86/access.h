@@ -46,6 +46,12 @@ uint64_t x86_lin_slow(struct x86_cpu *c, unsigned seg, uint64_t ea, unsigned siz
 		      enum x86_access acc);
 _Noreturn void x86_raise_noncanonical(struct x86_cpu *c, unsigned seg); /* #SS(0) or #GP(0) */
 
+/* Outside long mode linear addresses wrap at 4 GiB. */
+static inline uint64_t x86_lin_wrap(const struct x86_cpu *c, uint64_t lin)
+{
+	return x86_long(c) ? lin : (uint32_t)lin;
+}
+
 /* Linear address of [seg:ea, +size), or the fault segmentation gives. @ea is
  * already truncated to the address size. */
 static inline uint64_t x86_lin(struct x86_cpu *c, unsigned seg, uint64_t ea, unsigned size,
@@ -89,7 +95,7 @@ static inline void *x86_hit(const struct x86_tlb_entry *tlb, uint64_t lin, unsig
 
 	if (unlikely((lin & ~0xfffull) != tag || (lin & 0xfff) + size > 4096))
 		return NULL;
-	return (void *)(uintptr_t)(lin + e->addend);
+	return (void *)(uintptr_t)(e->host + (lin & 0xfff));
 }
 
 /* After a store to RAM: is there cached code, or dirty logging? */
@@ -99,6 +105,15 @@ static inline void x86_wrote(struct x86_cpu *c, void *host, unsigned size)
 
 	if (unlikely(atomic_load_explicit(&c->mem->page_flags[page], memory_order_relaxed)))
 		x86_wrote_slow(c, host, size);
+}
+
+/* Does the page at host address @host hold cached code? */
+static inline bool x86_has_code(const struct x86_cpu *c, uint64_t host)
+{
+	uint64_t page = mem_page_of(c->mem, (void *)(uintptr_t)host);
+
+	return atomic_load_explicit(&c->mem->page_flags[page], memory_order_relaxed) &
+	       MEM_PAGE_CODE;
 }
 
 static inline void *x86_rmw_ptr(struct x86_cpu *c, unsigned cls, uint64_t lin, unsigned size)
@@ -197,12 +212,15 @@ static inline void x86_set(struct x86_cpu *c, unsigned r, uint64_t v, unsigned s
  */
 /* Translates for an access without doing it; raises #PF. Fills the TLB. */
 void x86_tlb_fill(struct x86_cpu *c, unsigned cls, uint64_t lin, enum x86_access acc);
+void x86_tlb_init(struct x86_cpu *c); /* all empty; once, before first use */
 void x86_tlb_flush_all(struct x86_cpu *c);                    /* global entries too */
 void x86_tlb_flush_nonglobal(struct x86_cpu *c);
 void x86_tlb_flush_page(struct x86_cpu *c, uint64_t lin);     /* INVLPG */
 /* Code fetch: host pointer to the bytes at linear @lin (valid to the page's end),
  * raising #PF (with I/D) if it may not be fetched; NULL if it is not memory. */
 const uint8_t *x86_fetch_ptr(struct x86_cpu *c, uint64_t lin);
+/* One byte of code that lies in MMIO, after x86_fetch_ptr() gave NULL. */
+uint8_t x86_fetch_mmio(struct x86_cpu *c, uint64_t lin);
 /* For debuggers and tests: translates without side effects. -EFAULT if unmapped. */
 int x86_translate_debug(struct x86_cpu *c, uint64_t lin, gpa_t *gpa);
 

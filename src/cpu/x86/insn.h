@@ -87,6 +87,7 @@ enum x86_opnd {
 #define X86_A_NOWRITE 0x80000u /* first operand is a source only (CMP, TEST, stores of it) */
 #define X86_A_FLOAT 0x100000u  /* can set MXCSR flags: #XM */
 #define X86_A_ALIGNVEC 0x200000u /* VMOVAPS kind: aligned to the vector's width in every form */
+#define X86_A_LIG 0x400000u    /* scalar: VEX.L is ignored */
 
 enum x86_map { X86_MAP_1, X86_MAP_0F, X86_MAP_0F38, X86_MAP_0F3A, X86_NMAPS };
 
@@ -112,13 +113,17 @@ struct x86_row {
 	const char *name; /* mnemonic, lower case, Intel syntax */
 	uint8_t map, opcode;
 	uint8_t pp, ext, mod, vex, vl, vw;
-	uint8_t rm; /* exact ModRM.rm for rows such as 0F 01 C1; X86_EXT_ANY else */
+	/* Exact ModRM.rm for rows such as 0F 01 C1; for an opcode without ModRM its
+	 * low three bits with REX.B (NOP is 90 with register 0); X86_EXT_ANY else. */
+	uint8_t rm;
 	uint8_t opnd[4];
 	uint8_t mem_bytes; /* width of the memory operand where the operand kind does not say */
 	uint8_t feature;   /* enum x86_feature */
 	uint32_t attr;
 	uint16_t flags_read, flags_write; /* X86_FL_ARITH subsets (undefined counts as written) */
-	x86_op_fn fn[4]; /* by operand size 1, 2, 4, 8 bytes; equal where it does not matter */
+	/* By operand size 1, 2, 4, 8 bytes; equal where it does not matter. fn where
+	 * the rm operand is a register (or there is none), fn_mem where it is memory. */
+	x86_op_fn fn[4], fn_mem[4];
 	uint16_t id; /* enum x86_op, for the translator */
 };
 
@@ -146,6 +151,8 @@ struct x86_insn {
 	uint8_t pp;    /* enum x86_pp that the bytes carry (mandatory prefix / VEX.pp) */
 	uint8_t modrm; /* raw, where present */
 	uint8_t opcode;/* raw opcode byte */
+	const void *stub; /* X86_A_HOST rows: host code (host_stub.h), looked up on the
+			   * first run; NULL before */
 };
 
 /*
@@ -165,6 +172,8 @@ int x86_decode(const uint8_t *bytes, size_t avail, unsigned mode, const uint64_t
  * snprintf does. @rip: address of the instruction, for relative targets. */
 int x86_format(const struct x86_insn *i, uint64_t rip, char *buf, size_t size);
 
+/* Indexed by enum x86_op. A row that names an opcode-embedded register (Zb, Zv)
+ * stands for its opcode and the seven that follow. */
 extern const struct x86_row x86_rows[];
 extern const size_t x86_nrows;
 

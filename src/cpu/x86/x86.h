@@ -22,6 +22,7 @@ struct vcpu;
 struct apic;
 struct vtime;
 struct x86_insn;
+struct host_stubs;
 
 enum x86_gpr { X86_RAX, X86_RCX, X86_RDX, X86_RBX, X86_RSP, X86_RBP, X86_RSI, X86_RDI,
 	       X86_R8, X86_R9, X86_R10, X86_R11, X86_R12, X86_R13, X86_R14, X86_R15 };
@@ -137,20 +138,34 @@ union x86_vec {
 } __attribute__((aligned(32)));
 
 /*
- * Software TLB entry. tag_x: the linear page address (low 12 bits zero) for
- * which the access kind may go straight to memory, or a value with low bits set
- * that no page address equals (X86_TLB_NONE or page | slow-path reason).
- * Host address = linear address + addend.
+ * Software TLB entry: tag_* is the linear page address for which that kind of
+ * access may go straight to memory at @host (the page's first byte). A tag that
+ * allows nothing is the slot's number with its lowest bit flipped, shifted into
+ * place (X86_TLB_NONE), so that XORing it with any address that selects the slot
+ * leaves bit 12 set: one unsigned compare of the XOR decides hit, page crossing
+ * and slow path together.
  */
 struct x86_tlb_entry {
 	uint64_t tag_r, tag_w, tag_x;
-	uint64_t addend;
+	uint64_t host;
 };
-#define X86_TLB_NONE 0xfffull
-#define X86_TLB_MMIO 0x1ull  /* translation known, not RAM: gpa in the side array */
-#define X86_TLB_WATCH 0x2ull /* a data breakpoint lies in the page */
-#define X86_TLB_RO 0x4ull    /* tag_w: ROM, or the page's dirty bit is not set yet */
-#define X86_TLB_CODE 0x8ull  /* tag_w: jit only, page holds translated code */
+#define X86_TLB_NONE(index) ((uint64_t)((index) ^ 1) << 12)
+
+/* What a slow path knows of an entry. */
+struct x86_tlb_side {
+	uint64_t page; /* linear page address */
+	gpa_t gpa;     /* of the page */
+	uint32_t flags; /* X86_TLBF_*; 0: empty */
+};
+#define X86_TLBF_R 0x01u       /* translation allows reads (fast or slow) ... */
+#define X86_TLBF_W 0x02u       /* ... writes (the dirty bit is set) */
+#define X86_TLBF_X 0x04u       /* ... fetches */
+#define X86_TLBF_MMIO_R 0x08u  /* reads and fetches go to the bus */
+#define X86_TLBF_MMIO_W 0x10u  /* writes go to the bus */
+#define X86_TLBF_WATCH 0x20u   /* a data breakpoint lies in the page */
+#define X86_TLBF_GLOBAL 0x40u
+#define X86_TLBF_2M 0x80u      /* part of a 2 or 4 MiB page */
+#define X86_TLBF_1G 0x100u
 
 /* Privilege classes, each with a table of its own. KERNEL_AC: supervisor data
  * access while SMAP is suspended by EFLAGS.AC. Implicit supervisor accesses
@@ -169,6 +184,7 @@ enum x86_access { X86_ACC_R = 0, X86_ACC_W = 1, X86_ACC_X = 2 };
 #define X86_REQ_EXIT 0x10u  /* leave engine->run(): pause, stop, exclusive section */
 #define X86_REQ_FLUSH 0x20u /* drop all cached translations (memory map changed) */
 #define X86_REQ_SMI 0x40u
+#define X86_REQ_CODE 0x80u  /* another thread wrote or began to watch code (jit) */
 
 #define X86_FEATURE(name, text) X86_F_##name,
 enum x86_feature {
@@ -184,6 +200,25 @@ enum x86_feature {
 #define X86_MODE_SIZE 3u  /* mask of the above */
 #define X86_MODE_REAL 4u  /* real mode or virtual-8086 */
 
+/* Where translated code goes for an address: slot by the address's low bits. */
+struct x86_jump { uint64_t rip; const void *entry; };
+#define X86_JUMP_SLOTS 1024u
+
+/* What translated code and its run loop pass each other; see cpu/jit/jit.h. */
+struct x86_jit {
+	uint64_t self;      /* this struct x86_cpu's address */
+	uint64_t host_rsp;
+	uint64_t tmp0, tmp1;
+	uint64_t link;      /* the exit that was taken, to be linked; 0 none */
+	uint32_t exit;      /* enum jit_exit */
+	uint16_t flags_ax;  /* arithmetic flags as LAHF and SETO AL leave them */
+	uint8_t vec_live;   /* which vector instructions may run; 0: registers are in memory */
+	uint8_t vec_again;  /* vec_live to be restored after C */
+	uint32_t host_mxcsr;
+	_Atomic uint32_t run_ok; /* 0: leave at the next backward jump */
+	struct x86_jump jump[3][X86_JUMP_SLOTS]; /* by enum x86_tlb_class */
+};
+
 struct x86_cpu {
 	/* What translated and interpreted code touches most. */
 	uint64_t gpr[16];
@@ -197,11 +232,14 @@ struct x86_cpu {
 	bool stack32;       /* SS.B (not meaningful in 64-bit code) */
 	bool stop_block;    /* leave the block after this instruction: code or mode changed */
 	bool halted;
+	bool recheck;       /* this CPU's own note to call x86_poll_events() at the next boundary:
+			     * IF was set or the TPR lowered while an interrupt may be pending */
 	bool wait_sipi;     /* application processor before its SIPI */
 	uint8_t int_shadow; /* X86_SHADOW_*: what the next boundary must not deliver */
 	struct x86_tlb_entry *tlb; /* the table that data accesses at this CPL/AC use */
 	uint8_t seg_flat;   /* bit n: segment n has base 0, limit 4 GiB, readable+writable */
 	bool nmi_blocked;
+	bool nmi_pending;   /* an NMI was taken from request and waits for nmi_blocked to clear */
 	uint8_t tlb_class;  /* which table that is */
 
 	struct x86_seg seg[X86_NSEGS];
@@ -234,13 +272,20 @@ struct x86_cpu {
 	uint64_t db_pending; /* DR6 bits gathered for a trap after this instruction */
 
 	struct x86_tlb_entry tlbs[X86_TLB_CLASSES][X86_TLB_ENTRIES];
-	gpa_t tlb_gpa[X86_TLB_CLASSES][X86_TLB_ENTRIES]; /* page gpa, for slow paths */
-	uint8_t tlb_flags[X86_TLB_CLASSES][X86_TLB_ENTRIES]; /* X86_TLBF_*, see mmu.c */
+	struct x86_tlb_side tlb_side[X86_TLB_CLASSES][X86_TLB_ENTRIES];
+	uint16_t tlb_list[X86_TLB_CLASSES][X86_TLB_ENTRIES]; /* indices in use, any order */
+	unsigned tlb_used[X86_TLB_CLASSES];
+
+	uint32_t tlb_epoch; /* bumped by every flush: what was looked up before is stale */
 
 	jmp_buf fault_jmp; /* where x86_raise() goes; set by the engine's run loop */
 
 	uint64_t insn_count; /* retired, when the engine counts */
 	uint64_t features[(X86_NFEATURES + 63) / 64];
+	/* Who the guest sees; set with the features by cpu_model_apply(). */
+	bool amd;            /* AMD's behaviour where the vendors differ */
+	uint32_t signature;  /* CPUID.1:EAX */
+	char vendor[13], brand[49];
 	unsigned index;      /* 0 is the boot processor; also the initial APIC ID */
 	struct vcpu *vcpu;   /* NULL in unit tests */
 	struct cpus *cpus;
@@ -250,7 +295,10 @@ struct x86_cpu {
 	struct vtime *vtime;
 	const struct log *log;
 	struct log_limit guest_log;
+	struct host_stubs *stubs; /* host code for vector and x87 arithmetic (host_stub.h); owned */
 	void *engine_priv;
+	bool tag_code; /* the engine wants stores to pages with code on the slow path */
+	struct x86_jit jit;
 };
 
 #define X86_SHADOW_STI 1u   /* interrupts inhibited for one instruction */
@@ -293,10 +341,13 @@ _Noreturn void x86_raise_soft(struct x86_cpu *c, unsigned vector);
 void x86_deliver_exception(struct x86_cpu *c);
 
 /*
- * At an instruction boundary with request bits or traps pending: takes what is
- * due by priority (SDM vol. 3, 6.9): #DB traps, SMI, NMI, INTR where IF and
- * shadow allow. Clears int_shadow when it was consumed. Returns true if an event
- * was delivered or cpu state changed (so that the loop looks again). (exception.c)
+ * At an instruction boundary with request bits or recheck set: takes what is due
+ * by priority (SDM vol. 3, 6.9): NMI, INTR where IF and int_shadow allow. First
+ * clears recheck and the request bits INTR and NMI, so that a masked interrupt
+ * does not keep the run loop here: whatever unmasks it (STI, POPF, IRET, MOV CR8,
+ * APIC) sets recheck. Ends HLT when something is delivered. int_shadow is the run
+ * loop's: it executes one instruction and clears it. Returns true if an event
+ * was delivered. (exception.c)
  */
 bool x86_poll_events(struct x86_cpu *c);
 

@@ -1,0 +1,436 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The processor complex: vCPU threads, halting and waking, INIT and SIPI,
+ * pausing, exclusive sections. The gate counts who is inside an engine; whoever
+ * wants the complex for itself closes it and waits until nobody is.
+ */
+#include "src/cpu/cpu.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#include "src/base/bits.h"
+#include "src/bus/bus.h"
+#include "src/cpu/engines.h"
+#include "src/cpu/x86/access.h"
+#include "src/cpu/x86/apic.h"
+#include "src/cpu/x86/cpuid.h"
+#include "src/cpu/x86/host_stub.h"
+#include "src/cpu/x86/msr.h"
+#include "src/cpu/x86/x86.h"
+
+const struct engine_desc *const engines[] = {
+#define ENGINE(name) &name##_engine,
+#include "src/cpu/engines.def"
+#undef ENGINE
+	NULL,
+};
+
+struct x86_cpu *x86_cpu_new(struct mem *mem, struct bus *bus, struct vtime *vtime)
+{
+	struct x86_cpu *c = mmap(NULL, sizeof(*c), PROT_READ | PROT_WRITE,
+				 MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	if (c == MAP_FAILED)
+		return NULL;
+	c->mem = mem;
+	c->bus = bus;
+	c->vtime = vtime;
+	c->stubs = host_stubs_new();
+	if (!c->stubs) {
+		munmap(c, sizeof(*c));
+		return NULL;
+	}
+	x86_tlb_init(c);
+	cpu_model_apply(cpu_model_default(), c);
+	x86_reset(c, false);
+	return c;
+}
+
+void x86_cpu_free(struct x86_cpu *c)
+{
+	if (!c)
+		return;
+	host_stubs_free(c->stubs);
+	munmap(c, sizeof(*c));
+}
+
+/*
+ * The gate.
+ */
+static void ask_all_to_leave(struct cpus *s, const struct vcpu *but)
+{
+	for (unsigned n = 0; n < s->count; n++)
+		if (&s->vcpu[n] != but && s->vcpu[n].x86)
+			vcpu_request(&s->vcpu[n], X86_REQ_EXIT);
+}
+
+/* Both with s->gate held. */
+static void wait_open_locked(struct cpus *s)
+{
+	while ((s->paused || s->exclusive) && !s->stopping)
+		pthread_cond_wait(&s->gate_changed, &s->gate);
+}
+
+static void leave_locked(struct cpus *s)
+{
+	s->inside--;
+	pthread_cond_broadcast(&s->gate_changed);
+}
+
+void x86_exclusive_begin(struct x86_cpu *c)
+{
+	struct cpus *s = c->cpus;
+
+	if (!s || s->count == 1)
+		return;
+	pthread_mutex_lock(&s->gate);
+	s->exclusive++;
+	leave_locked(s);
+	ask_all_to_leave(s, c->vcpu);
+	while (s->inside || s->owned)
+		pthread_cond_wait(&s->gate_changed, &s->gate);
+	s->owned = true;
+	pthread_mutex_unlock(&s->gate);
+}
+
+void x86_exclusive_end(struct x86_cpu *c)
+{
+	struct cpus *s = c->cpus;
+
+	if (!s || s->count == 1)
+		return;
+	pthread_mutex_lock(&s->gate);
+	s->owned = false;
+	s->exclusive--;
+	pthread_cond_broadcast(&s->gate_changed);
+	/* A pause that came meanwhile lets this instruction finish: the EXIT
+	 * request makes the engine leave right after it. */
+	while (s->exclusive)
+		pthread_cond_wait(&s->gate_changed, &s->gate);
+	s->inside++;
+	pthread_mutex_unlock(&s->gate);
+}
+
+void vcpu_request(struct vcpu *v, uint32_t bits)
+{
+	uint32_t old = atomic_fetch_or(&v->x86->request, bits);
+
+	atomic_store(&v->x86->jit.run_ok, 0);
+	if ((old & bits) == bits)
+		return;
+	if (atomic_load(&v->state) == VCPU_RUNNING)
+		return;
+	pthread_mutex_lock(&v->lock);
+	pthread_cond_signal(&v->wake);
+	pthread_mutex_unlock(&v->lock);
+}
+
+/*
+ * One vCPU's thread.
+ */
+static void take_init(struct vcpu *v)
+{
+	struct x86_cpu *c = v->x86;
+
+	x86_reset(c, true);
+	apic_reset(c->apic, true);
+	c->halted = false;
+	c->wait_sipi = c->index != 0;
+	/* A SIPI that came before the INIT was taken is not latched. */
+	atomic_fetch_and(&c->request, ~(uint32_t)X86_REQ_SIPI);
+}
+
+static void take_sipi(struct vcpu *v)
+{
+	struct x86_cpu *c = v->x86;
+
+	if (!c->wait_sipi)
+		return;
+	x86_load_seg_real(c, X86_CS, (uint16_t)(atomic_load(&v->sipi_vector) << 8));
+	c->rip = 0;
+	c->wait_sipi = false;
+	x86_update_mode(c);
+}
+
+static void take_requests(struct vcpu *v)
+{
+	struct x86_cpu *c = v->x86;
+	uint32_t req = atomic_load(&c->request);
+
+	if (req & X86_REQ_EXIT)
+		atomic_fetch_and(&c->request, ~(uint32_t)X86_REQ_EXIT);
+	if (req & X86_REQ_FLUSH) {
+		atomic_fetch_and(&c->request, ~(uint32_t)X86_REQ_FLUSH);
+		x86_tlb_flush_all(c);
+	}
+	if (req & X86_REQ_INIT) {
+		atomic_fetch_and(&c->request, ~(uint32_t)X86_REQ_INIT);
+		take_init(v);
+	} else if (req & X86_REQ_SIPI) {
+		atomic_fetch_and(&c->request, ~(uint32_t)X86_REQ_SIPI);
+		take_sipi(v);
+	}
+}
+
+/* Sleeps until a request that can end the sleep comes. */
+static void sleep_until_request(struct vcpu *v, uint32_t interesting)
+{
+	struct x86_cpu *c = v->x86;
+
+	atomic_store(&v->state, c->wait_sipi ? VCPU_WAIT_SIPI : VCPU_HALTED);
+	pthread_mutex_lock(&v->lock);
+	while (!(atomic_load(&c->request) & interesting))
+		pthread_cond_wait(&v->wake, &v->lock);
+	pthread_mutex_unlock(&v->lock);
+	atomic_store(&v->state, VCPU_RUNNING);
+}
+
+static void *vcpu_main(void *opaque)
+{
+	struct vcpu *v = opaque;
+	struct cpus *s = v->cpus;
+	struct x86_cpu *c = v->x86;
+
+	for (;;) {
+		bool stop;
+
+		pthread_mutex_lock(&s->gate);
+		wait_open_locked(s);
+		stop = s->stopping;
+		if (!stop)
+			s->inside++;
+		pthread_mutex_unlock(&s->gate);
+		if (stop)
+			break;
+
+		take_requests(v);
+		if (!c->wait_sipi &&
+		    !(c->halted && !(atomic_load(&c->request) | c->recheck)))
+			s->engine->run(v);
+
+		pthread_mutex_lock(&s->gate);
+		leave_locked(s);
+		pthread_mutex_unlock(&s->gate);
+
+		if (c->wait_sipi)
+			sleep_until_request(v, ~(uint32_t)(X86_REQ_INTR | X86_REQ_NMI | X86_REQ_SMI));
+		else if (c->halted)
+			sleep_until_request(v, ~0u);
+	}
+	atomic_store(&v->state, VCPU_STOPPED);
+	return NULL;
+}
+
+void cpus_triple_fault(struct x86_cpu *c)
+{
+	c->wait_sipi = true; /* shutdown: only INIT or a reset ends it */
+	c->stop_block = true;
+	atomic_fetch_or(&c->request, X86_REQ_EXIT);
+	if (c->cpus && c->cpus->triple_fault)
+		c->cpus->triple_fault(c->cpus->vm_opaque, c->index);
+}
+
+/*
+ * The complex.
+ */
+static void map_changed(void *opaque)
+{
+	struct cpus *s = opaque;
+
+	for (unsigned n = 0; n < s->count; n++)
+		if (s->vcpu[n].x86)
+			vcpu_request(&s->vcpu[n], X86_REQ_FLUSH);
+}
+
+static void msi(void *opaque, uint64_t addr, uint32_t data)
+{
+	apic_msi(opaque, addr, data);
+}
+
+static int vcpu_init(struct cpus *s, unsigned n, struct err *err)
+{
+	struct vcpu *v = &s->vcpu[n];
+
+	v->cpus = s;
+	v->index = n;
+	pthread_mutex_init(&v->lock, NULL);
+	pthread_cond_init(&v->wake, NULL);
+	v->x86 = x86_cpu_new(s->mem, s->bus, s->vtime);
+	if (!v->x86)
+		return err_set(err, -ENOMEM, "out of memory for vCPU %u", n);
+	v->x86->vcpu = v;
+	v->x86->cpus = s;
+	v->x86->index = n;
+	v->x86->log = s->log;
+	cpu_model_apply(s->model, v->x86);
+	v->x86->apic = apic_new(v->x86, s, n);
+	if (!v->x86->apic)
+		return err_set(err, -ENOMEM, "out of memory for the local APIC of vCPU %u", n);
+	x86_reset(v->x86, false);
+	v->x86->wait_sipi = n != 0;
+	return s->engine->vcpu_init ? s->engine->vcpu_init(v, err) : 0;
+}
+
+struct cpus *cpus_new(const struct cpus_config *cfg, struct err *err)
+{
+	struct cpus *s = calloc(1, sizeof(*s));
+
+	if (!s)
+		goto no_memory;
+	s->mem = cfg->mem;
+	s->bus = cfg->bus;
+	s->vtime = cfg->vtime;
+	s->log = cfg->log;
+	s->engine = cfg->engine;
+	s->a20_mask = ~0ull;
+	s->paused = true;
+	s->total = cfg->count;
+	s->tsc_hz = x86_host_tsc_hz();
+	pthread_mutex_init(&s->gate, NULL);
+	pthread_cond_init(&s->gate_changed, NULL);
+	s->model = cpu_model_lookup(cfg->model, err);
+	if (!s->model)
+		goto fail;
+	s->vcpu = calloc(cfg->count, sizeof(*s->vcpu));
+	if (!s->vcpu)
+		goto no_memory;
+	if (s->engine->vm_init && s->engine->vm_init(s, err) != 0)
+		goto fail;
+	s->engine_ready = true;
+	for (unsigned n = 0; n < cfg->count; n++) {
+		s->count = n + 1;
+		if (vcpu_init(s, n, err) != 0)
+			goto fail;
+	}
+	s->listener = (struct mem_listener){ .map_changed = map_changed, .opaque = s };
+	mem_listener_add(s->mem, &s->listener);
+	s->bus->msi = msi;
+	s->bus->msi_opaque = s;
+	return s;
+
+no_memory:
+	err_set(err, -ENOMEM, "out of memory for %u virtual CPUs", cfg->count);
+fail:
+	cpus_free(s);
+	return NULL;
+}
+
+static void vcpu_fini(struct cpus *s, struct vcpu *v)
+{
+	if (!v->x86)
+		return;
+	if (s->engine->vcpu_fini)
+		s->engine->vcpu_fini(v);
+	apic_free(v->x86->apic);
+	x86_cpu_free(v->x86);
+	pthread_cond_destroy(&v->wake);
+	pthread_mutex_destroy(&v->lock);
+}
+
+void cpus_free(struct cpus *s)
+{
+	if (!s)
+		return;
+	cpus_stop(s);
+	if (s->listener.opaque)
+		mem_listener_del(s->mem, &s->listener);
+	for (unsigned n = 0; n < s->count; n++)
+		vcpu_fini(s, &s->vcpu[n]);
+	if (s->engine_ready && s->engine->vm_fini)
+		s->engine->vm_fini(s);
+	pthread_cond_destroy(&s->gate_changed);
+	pthread_mutex_destroy(&s->gate);
+	free(s->vcpu);
+	free(s);
+}
+
+int cpus_start(struct cpus *s, struct err *err)
+{
+	for (unsigned n = 0; n < s->count; n++) {
+		struct vcpu *v = &s->vcpu[n];
+		char name[16];
+		int r = pthread_create(&v->thread, NULL, vcpu_main, v);
+
+		if (r != 0) {
+			cpus_stop(s);
+			return err_set(err, -r, "cannot start the thread of vCPU %u: %s; check "
+				       "`ulimit -u` and the memory limits", n, strerror(r));
+		}
+		v->started = true;
+		snprintf(name, sizeof(name), "vcpu%u", n);
+		pthread_setname_np(v->thread, name);
+	}
+	return 0;
+}
+
+void cpus_resume(struct cpus *s)
+{
+	pthread_mutex_lock(&s->gate);
+	s->paused = false;
+	pthread_cond_broadcast(&s->gate_changed);
+	pthread_mutex_unlock(&s->gate);
+}
+
+void cpus_pause(struct cpus *s)
+{
+	pthread_mutex_lock(&s->gate);
+	s->paused = true;
+	ask_all_to_leave(s, NULL);
+	while (s->inside)
+		pthread_cond_wait(&s->gate_changed, &s->gate);
+	pthread_mutex_unlock(&s->gate);
+}
+
+void cpus_pause_request(struct cpus *s)
+{
+	pthread_mutex_lock(&s->gate);
+	s->paused = true;
+	pthread_mutex_unlock(&s->gate);
+	ask_all_to_leave(s, NULL);
+}
+
+void cpus_stop(struct cpus *s)
+{
+	if (!s->count)
+		return;
+	pthread_mutex_lock(&s->gate);
+	s->stopping = true;
+	pthread_cond_broadcast(&s->gate_changed);
+	pthread_mutex_unlock(&s->gate);
+	ask_all_to_leave(s, NULL);
+	for (unsigned n = 0; n < s->count; n++) {
+		if (s->vcpu[n].started)
+			pthread_join(s->vcpu[n].thread, NULL);
+		s->vcpu[n].started = false;
+	}
+}
+
+void cpus_reset(struct cpus *s)
+{
+	for (unsigned n = 0; n < s->count; n++) {
+		struct x86_cpu *c = s->vcpu[n].x86;
+
+		atomic_store(&c->request, X86_REQ_FLUSH);
+		x86_reset(c, false);
+		apic_reset(c->apic, false);
+		c->halted = false;
+		c->wait_sipi = n != 0;
+		pthread_mutex_lock(&s->vcpu[n].lock);
+		pthread_cond_signal(&s->vcpu[n].wake);
+		pthread_mutex_unlock(&s->vcpu[n].lock);
+	}
+}
+
+const struct engine_desc *engine_lookup(const char *name)
+{
+	if (strcmp(name, "auto") == 0)
+		return engines[0];
+	for (size_t n = 0; engines[n]; n++)
+		if (strcmp(engines[n]->name, name) == 0)
+			return engines[n];
+	return NULL;
+}

@@ -1,0 +1,248 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* The commands of the control channel: one handler for each file of api/control/. */
+#include <errno.h>
+#include <json-c/json.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+
+#include "src/base/bits.h"
+#include "src/base/loop.h"
+#include "src/base/version.h"
+#include "src/cpu/cpu.h"
+#include "src/cpu/x86/x86.h"
+#include "src/ctl/ctl_priv.h"
+#include "src/vm/vm.h"
+
+#define CTL_COMMAND(name, fn, ...) static ctl_handler fn;
+#include "api/control.def"
+#undef CTL_COMMAND
+
+#define CTL_ARG(...) { __VA_ARGS__ }
+#define CTL_COMMAND(name, fn, ...) { name, fn, { __VA_ARGS__ } },
+const struct ctl_command ctl_commands[] = {
+#include "api/control.def"
+};
+#undef CTL_COMMAND
+#undef CTL_ARG
+const size_t ctl_command_count = array_size(ctl_commands);
+
+static void add_text(struct json_object *o, const char *key, const char *value)
+{
+	json_object_object_add(o, key, json_object_new_string(value));
+}
+
+static void add_int(struct json_object *o, const char *key, int64_t value)
+{
+	json_object_object_add(o, key, json_object_new_int64(value));
+}
+
+static void add_bool(struct json_object *o, const char *key, bool value)
+{
+	json_object_object_add(o, key, json_object_new_boolean(value));
+}
+
+struct json_object *ctl_version(void)
+{
+	struct json_object *v = json_object_new_object(), *n = json_object_new_object();
+
+	add_int(n, "micro", BOTHY_VERSION_MICRO);
+	add_int(n, "minor", BOTHY_VERSION_MINOR);
+	add_int(n, "major", BOTHY_VERSION_MAJOR);
+	json_object_object_add(v, "qemu", n);
+	add_text(v, "package", "bothy " BOTHY_VERSION);
+	return v;
+}
+
+/* Here for its entry in the list; ctl.c ends the negotiation. */
+static int qmp_capabilities(struct vm *vm, struct json_object *args, struct json_object **ret,
+			    struct err *err)
+{
+	return err_set(err, -EALREADY, "Capabilities negotiation is already complete, command "
+		       "ignored");
+}
+
+static int query_version(struct vm *vm, struct json_object *args, struct json_object **ret,
+			 struct err *err)
+{
+	*ret = ctl_version();
+	return 0;
+}
+
+static int query_commands(struct vm *vm, struct json_object *args, struct json_object **ret,
+			  struct err *err)
+{
+	*ret = json_object_new_array();
+	for (size_t i = 0; i < ctl_command_count; i++) {
+		struct json_object *o = json_object_new_object();
+
+		add_text(o, "name", ctl_commands[i].name);
+		json_object_array_add(*ret, o);
+	}
+	return 0;
+}
+
+static const char *state_name(const struct vm *vm)
+{
+	switch (vm_state(vm)) {
+	case VM_PRELAUNCH: return "prelaunch";
+	case VM_RUNNING: return vm_panicked(vm) ? "guest-panicked" : "running";
+	case VM_PAUSED: return "paused";
+	case VM_SHUTDOWN: break;
+	}
+	return "shutdown";
+}
+
+static int query_status(struct vm *vm, struct json_object *args, struct json_object **ret,
+			struct err *err)
+{
+	*ret = json_object_new_object();
+	add_text(*ret, "status", state_name(vm));
+	add_bool(*ret, "singlestep", false);
+	add_bool(*ret, "running", vm_state(vm) == VM_RUNNING);
+	return 0;
+}
+
+static int stop(struct vm *vm, struct json_object *args, struct json_object **ret, struct err *err)
+{
+	vm_pause(vm);
+	return 0;
+}
+
+static int cont(struct vm *vm, struct json_object *args, struct json_object **ret, struct err *err)
+{
+	vm_resume(vm);
+	return 0;
+}
+
+static int system_reset(struct vm *vm, struct json_object *args, struct json_object **ret,
+			struct err *err)
+{
+	vm_reset(vm, VM_REASON_HOST_RESET);
+	return 0;
+}
+
+static int system_powerdown(struct vm *vm, struct json_object *args, struct json_object **ret,
+			    struct err *err)
+{
+	vm_power_button(vm);
+	return 0;
+}
+
+static void end_now(void *opaque)
+{
+	vm_end(opaque, VM_REASON_HOST_QUIT);
+}
+
+/* The answer goes out before the SHUTDOWN event. */
+static int quit(struct vm *vm, struct json_object *args, struct json_object **ret, struct err *err)
+{
+	loop_post(vm_loop(vm), end_now, vm);
+	return 0;
+}
+
+/* The kernel's number for a vCPU's thread. The clock ID that glibc gives for a
+ * thread carries it (clock_getcpuclockid(3): ~tid << 3 | 6). */
+static int thread_id(const struct vcpu *v)
+{
+	clockid_t clock;
+
+	if (!v->started || pthread_getcpuclockid(v->thread, &clock) != 0)
+		return 0;
+	return ~(clock >> 3);
+}
+
+static int query_cpus_fast(struct vm *vm, struct json_object *args, struct json_object **ret,
+			   struct err *err)
+{
+	struct cpus *s = vm_cpus(vm);
+
+	*ret = json_object_new_array();
+	for (unsigned i = 0; i < s->count; i++) {
+		struct json_object *o = json_object_new_object(), *p = json_object_new_object();
+		char path[48];
+
+		snprintf(path, sizeof(path), "/machine/unattached/device[%u]", i);
+		add_int(o, "cpu-index", i);
+		add_text(o, "qom-path", path);
+		add_int(o, "thread-id", thread_id(&s->vcpu[i]));
+		add_text(o, "target", "x86_64");
+		add_int(p, "core-id", i);
+		add_int(p, "thread-id", 0);
+		add_int(p, "socket-id", 0);
+		json_object_object_add(o, "props", p);
+		json_object_array_add(*ret, o);
+	}
+	return 0;
+}
+
+static int64_t thread_cpu_ns(const struct vcpu *v)
+{
+	struct timespec ts;
+	clockid_t clock;
+
+	if (!v->started || pthread_getcpuclockid(v->thread, &clock) != 0 ||
+	    clock_gettime(clock, &ts) < 0)
+		return 0;
+	return (int64_t)ts.tv_sec * 1000000000 + ts.tv_nsec;
+}
+
+static void add_stat(struct json_object *stats, const char *name, int64_t value)
+{
+	struct json_object *o = json_object_new_object();
+
+	add_text(o, "name", name);
+	add_int(o, "value", value);
+	json_object_array_add(stats, o);
+}
+
+static void vcpu_stats(struct cpus *s, struct json_object *list)
+{
+	for (unsigned i = 0; i < s->count; i++) {
+		struct json_object *o = json_object_new_object(), *st = json_object_new_array();
+		const struct vcpu *v = &s->vcpu[i];
+		char path[48];
+
+		snprintf(path, sizeof(path), "/machine/unattached/device[%u]", i);
+		add_text(o, "provider", "bothy");
+		add_text(o, "qom-path", path);
+		/* Read while it runs: a count may be an instant old, never torn. */
+		add_stat(st, "instructions",
+			 (int64_t)__atomic_load_n(&v->x86->insn_count, __ATOMIC_RELAXED));
+		add_stat(st, "host-cpu-ns", thread_cpu_ns(v));
+		add_stat(st, "halted", atomic_load(&v->state) == VCPU_HALTED);
+		json_object_object_add(o, "stats", st);
+		json_object_array_add(list, o);
+	}
+}
+
+static void vm_stats(struct vm *vm, struct json_object *list)
+{
+	struct json_object *o = json_object_new_object(), *st = json_object_new_array();
+	struct cpus *s = vm_cpus(vm);
+	struct timespec ts;
+
+	clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &ts);
+	add_text(o, "provider", "bothy");
+	add_stat(st, "host-cpu-ns", (int64_t)ts.tv_sec * 1000000000 + ts.tv_nsec);
+	add_stat(st, "memory-reserved-bytes", (int64_t)s->mem->used);
+	json_object_object_add(o, "stats", st);
+	json_object_array_add(list, o);
+}
+
+static int query_stats(struct vm *vm, struct json_object *args, struct json_object **ret,
+		       struct err *err)
+{
+	const char *target = json_object_get_string(json_object_object_get(args, "target"));
+
+	if (strcmp(target, "vcpu") && strcmp(target, "vm"))
+		return err_set(err, -EINVAL, "Invalid parameter '%s'; target is 'vm' or 'vcpu'",
+			       target);
+	*ret = json_object_new_array();
+	if (!strcmp(target, "vcpu"))
+		vcpu_stats(vm_cpus(vm), *ret);
+	else
+		vm_stats(vm, *ret);
+	return 0;
+}

@@ -1,0 +1,436 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "src/vm/vm.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "src/base/bits.h"
+#include "src/base/loop.h"
+#include "src/base/size.h"
+#include "src/base/vtime.h"
+#include "src/bus/bus.h"
+#include "src/cpu/cpu.h"
+#include "src/cpu/engines.h"
+#include "src/cpu/x86/x86.h"
+#include "src/dev/chardev.h"
+#include "src/dev/firmware/boot.h"
+#include "src/machine/board.h"
+#include "src/machine/boot_cpu.h"
+#include "src/mem/mem.h"
+#include "src/vm/serial_listen.h"
+
+/* What vCPU threads asked for; bits of vm->asked. */
+#define ASK_RESET 0x1u
+#define ASK_POWER_OFF 0x2u
+#define ASK_TRIPLE_FAULT 0x4u
+#define ASK_PANIC 0x8u
+
+struct vm {
+	struct vm_config cfg;
+	const struct log *log;
+	struct bus *bus;
+	struct vtime *vtime;
+	struct loop *loop;
+	struct mem *mem;
+	struct cpus *cpus;
+	struct board *board;
+	struct chardev *serial;
+	struct boot_file kernel;
+	struct boot_file *modules;
+	size_t module_count;
+	const char *boot_kind;
+	struct vm_listener *listeners;
+	enum vm_state state;
+	enum vm_reason end_reason;
+	bool panicked;
+	bool cpus_started;
+	_Atomic uint32_t asked;
+	_Atomic uint32_t triple_fault_cpu;
+};
+
+static const struct {
+	const char *name;
+	bool guest;
+} reasons[] = {
+	[VM_REASON_NONE] = { "none", false },
+	[VM_REASON_GUEST_SHUTDOWN] = { "guest-shutdown", true },
+	[VM_REASON_GUEST_RESET] = { "guest-reset", true },
+	[VM_REASON_GUEST_PANIC] = { "guest-panic", true },
+	[VM_REASON_HOST_QUIT] = { "host-qmp-quit", false },
+	[VM_REASON_HOST_RESET] = { "host-qmp-system-reset", false },
+	[VM_REASON_HOST_SIGNAL] = { "host-signal", false },
+	[VM_REASON_HOST_ERROR] = { "host-error", false },
+};
+
+const char *vm_reason_name(enum vm_reason r) { return reasons[r].name; }
+bool vm_reason_is_guest(enum vm_reason r) { return reasons[r].guest; }
+
+struct loop *vm_loop(struct vm *vm) { return vm->loop; }
+void vm_lock(struct vm *vm) { bus_lock(vm->bus); }
+void vm_unlock(struct vm *vm) { bus_unlock(vm->bus); }
+struct cpus *vm_cpus(struct vm *vm) { return vm->cpus; }
+enum vm_state vm_state(const struct vm *vm) { return vm->state; }
+bool vm_panicked(const struct vm *vm) { return vm->panicked; }
+const char *vm_boot_kind(const struct vm *vm) { return vm->boot_kind; }
+enum vm_reason vm_end_reason(const struct vm *vm) { return vm->end_reason; }
+
+void vm_listen(struct vm *vm, struct vm_listener *l)
+{
+	l->next = vm->listeners;
+	vm->listeners = l;
+}
+
+static void tell(struct vm *vm, enum vm_event_type type, enum vm_reason reason)
+{
+	struct vm_event ev = { type, reason };
+
+	for (struct vm_listener *l = vm->listeners; l; l = l->next)
+		l->event(l->opaque, &ev);
+}
+
+/* vCPUs may wait for the device lock; it is let go while they stop. */
+static void stop_cpus(struct vm *vm)
+{
+	bus_unlock(vm->bus);
+	cpus_pause(vm->cpus);
+	bus_lock(vm->bus);
+}
+
+/*
+ * What the guest asks for, from whichever thread. The vCPUs stop at their next
+ * instruction boundary, so that nothing runs past the request; the loop does the
+ * rest.
+ */
+static void take_asked(void *opaque)
+{
+	struct vm *vm = opaque;
+	uint32_t asked = atomic_exchange(&vm->asked, 0);
+
+	if (vm->state == VM_SHUTDOWN)
+		return;
+	if (asked & ASK_PANIC) {
+		vm->panicked = true;
+		tell(vm, VM_EVENT_PANICKED, VM_REASON_GUEST_PANIC);
+	}
+	if (asked & ASK_TRIPLE_FAULT)
+		log_warn(vm->log, "vCPU %u met a triple fault; the machine is reset",
+			 atomic_load(&vm->triple_fault_cpu));
+	if (asked & ASK_POWER_OFF)
+		vm_end(vm, VM_REASON_GUEST_SHUTDOWN);
+	else if (asked & (ASK_RESET | ASK_TRIPLE_FAULT))
+		vm_reset(vm, vm->panicked ? VM_REASON_GUEST_PANIC : VM_REASON_GUEST_RESET);
+}
+
+static void ask(struct vm *vm, uint32_t what)
+{
+	if (what != ASK_PANIC)
+		cpus_pause_request(vm->cpus);
+	if (!atomic_fetch_or(&vm->asked, what))
+		loop_post(vm->loop, take_asked, vm);
+}
+
+static void ask_reset(void *opaque) { ask(opaque, ASK_RESET); }
+static void ask_power_off(void *opaque) { ask(opaque, ASK_POWER_OFF); }
+static void ask_panic(void *opaque) { ask(opaque, ASK_PANIC); }
+
+static void ask_triple_fault(void *opaque, unsigned vcpu)
+{
+	struct vm *vm = opaque;
+
+	atomic_store(&vm->triple_fault_cpu, vcpu);
+	ask(vm, ASK_TRIPLE_FAULT);
+}
+
+/*
+ * Booting: the kernel into memory, the boot processor to its entry.
+ */
+static int boot(struct vm *vm, struct err *err)
+{
+	struct boot_config cfg = {
+		.mem = vm->mem,
+		.rsdp = board_rsdp(vm->board),
+		.cmdline = vm->cfg.append ? vm->cfg.append : "",
+		.kernel = &vm->kernel,
+		.modules = vm->modules,
+		.module_count = vm->module_count,
+		.log = vm->log,
+	};
+	struct boot_entry entry;
+	int ret;
+
+	cfg.map = board_map(vm->board, &cfg.map_count);
+	ret = boot_load(&cfg, &entry, err);
+	if (ret < 0)
+		return ret;
+	vm->boot_kind = entry.kind;
+	boot_cpu_enter(vm->cpus->vcpu[0].x86, &entry);
+	return 0;
+}
+
+void vm_reset(struct vm *vm, enum vm_reason reason)
+{
+	bool running = vm->state == VM_RUNNING;
+	struct err err = { "" };
+
+	if (vm->state == VM_SHUTDOWN)
+		return;
+	if (vm->cfg.no_reboot && vm_reason_is_guest(reason)) {
+		vm_end(vm, reason);
+		return;
+	}
+	stop_cpus(vm);
+	atomic_store(&vm->asked, 0);
+	cpus_reset(vm->cpus);
+	vm->panicked = false;
+	if (board_reset(vm->board, &err) < 0 || boot(vm, &err) < 0) {
+		log_error(vm->log, "the machine cannot start again: %s", err.text);
+		vm_end(vm, VM_REASON_HOST_ERROR);
+		return;
+	}
+	tell(vm, VM_EVENT_RESET, reason);
+	if (running)
+		cpus_resume(vm->cpus);
+}
+
+void vm_pause(struct vm *vm)
+{
+	if (vm->state != VM_RUNNING)
+		return;
+	stop_cpus(vm);
+	vtime_pause(vm->vtime);
+	vm->state = VM_PAUSED;
+	tell(vm, VM_EVENT_STOP, VM_REASON_NONE);
+}
+
+void vm_resume(struct vm *vm)
+{
+	if (vm->state != VM_PAUSED)
+		return;
+	vm->state = VM_RUNNING;
+	vtime_resume(vm->vtime);
+	/* A reset or power off that was asked for while pausing is still posted and
+	 * stops the vCPUs again. */
+	cpus_resume(vm->cpus);
+	tell(vm, VM_EVENT_RESUME, VM_REASON_NONE);
+}
+
+void vm_power_button(struct vm *vm)
+{
+	if (vm->state == VM_SHUTDOWN)
+		return;
+	tell(vm, VM_EVENT_POWERDOWN, VM_REASON_NONE);
+	board_power_button(vm->board);
+}
+
+void vm_end(struct vm *vm, enum vm_reason reason)
+{
+	if (vm->state == VM_SHUTDOWN)
+		return;
+	stop_cpus(vm);
+	vm->state = VM_SHUTDOWN;
+	vm->end_reason = reason;
+	tell(vm, VM_EVENT_SHUTDOWN, reason);
+	loop_stop(vm->loop);
+}
+
+int vm_start(struct vm *vm, struct err *err)
+{
+	int ret = cpus_start(vm->cpus, err);
+
+	if (ret < 0)
+		return ret;
+	vm->cpus_started = true;
+	vm->state = VM_RUNNING;
+	vtime_resume(vm->vtime);
+	cpus_resume(vm->cpus);
+	return 0;
+}
+
+/*
+ * Building.
+ */
+static int check_memory(const struct vm_config *cfg, struct err *err)
+{
+	long pages = sysconf(_SC_PHYS_PAGES), page = sysconf(_SC_PAGESIZE);
+	uint64_t host = pages > 0 && page > 0 ? (uint64_t)pages * (uint64_t)page : UINT64_MAX;
+	char want[32], have[32];
+
+	if (cfg->memory_bytes <= host)
+		return 0;
+	return err_set(err, -ENOMEM, "--memory %s is more than this host has (%s); ask for less",
+		       format_size(cfg->memory_bytes, want, sizeof(want)),
+		       format_size(align_down(host, 1 << 20), have, sizeof(have)));
+}
+
+static int unknown_engine(const char *name, struct err *err)
+{
+	char list[128] = "auto";
+
+	for (size_t i = 0; engines[i]; i++) {
+		size_t n = strlen(list);
+
+		snprintf(list + n, sizeof(list) - n, ", %s", engines[i]->name);
+	}
+	return err_set(err, -EINVAL, "unknown engine '%s'; there are %s", name, list);
+}
+
+static int build_core(struct vm *vm, struct err *err)
+{
+	vm->bus = bus_new(vm->log, err);
+	if (!vm->bus)
+		return -ENOMEM;
+	vm->vtime = vtime_new(&vm->bus->lock, false);
+	if (!vm->vtime)
+		return err_set(err, -ENOMEM, "out of memory");
+	vtime_pause(vm->vtime);
+	vm->loop = loop_new(&vm->bus->lock, err);
+	if (!vm->loop)
+		return -ENOMEM;
+	loop_set_vtime(vm->loop, vm->vtime);
+	/* RAM, and room for what boards and cards may add: firmware, video memory. */
+	vm->mem = mem_new(vm->cfg.memory_bytes + (1ull << 30), err);
+	return vm->mem ? 0 : -ENOMEM;
+}
+
+static int build_cpus(struct vm *vm, struct err *err)
+{
+	struct cpus_config cc = {
+		.count = vm->cfg.cpus,
+		.model = vm->cfg.model ? vm->cfg.model : "host",
+		.engine = engine_lookup(vm->cfg.engine ? vm->cfg.engine : "auto"),
+		.mem = vm->mem,
+		.bus = vm->bus,
+		.vtime = vm->vtime,
+		.log = vm->log,
+	};
+
+	if (!cc.engine)
+		return unknown_engine(vm->cfg.engine, err);
+	vm->cpus = cpus_new(&cc, err);
+	if (!vm->cpus)
+		return -EINVAL;
+	vm->cpus->triple_fault = ask_triple_fault;
+	vm->cpus->vm_opaque = vm;
+	return 0;
+}
+
+static int build_board(struct vm *vm, struct err *err)
+{
+	struct board_config bc = {
+		.memory_bytes = vm->cfg.memory_bytes,
+		.cpus = vm->cpus,
+		.serial = vm->serial,
+		.env = {
+			.mem = vm->mem,
+			.bus = vm->bus,
+			.vtime = vm->vtime,
+			.loop = vm->loop,
+			.log = vm->log,
+			.power_off = ask_power_off,
+			.reset = ask_reset,
+			.power_opaque = vm,
+		},
+		.panicked = ask_panic,
+		.panicked_opaque = vm,
+	};
+
+	return board_new(&bc, &vm->board, err);
+}
+
+static int open_serial(struct vm *vm, struct err *err)
+{
+	struct chardev_fd_config fc = { .in_fd = vm->cfg.serial_fd, .out_fd = vm->cfg.serial_fd };
+
+	if (vm->cfg.serial == VM_SERIAL_FD) {
+		if ((fcntl(fc.out_fd, F_GETFL) & O_ACCMODE) == O_WRONLY)
+			fc.in_fd = -1; /* a file that only takes */
+		vm->serial = chardev_fd_new(vm->loop, &fc, err);
+	}
+	if (vm->cfg.serial == VM_SERIAL_LISTEN)
+		vm->serial = serial_listen_new(vm->loop, vm->cfg.serial_fd, err);
+	return vm->serial || vm->cfg.serial == VM_SERIAL_NONE ? 0 : -EIO;
+}
+
+static int open_files(struct vm *vm, struct err *err)
+{
+	int ret = boot_file_open(&vm->kernel, "kernel", vm->cfg.kernel, err);
+
+	if (ret == 0 && vm->cfg.initrd)
+		ret = boot_files_open(vm->cfg.initrd, &vm->modules, &vm->module_count, err);
+	return ret;
+}
+
+int vm_new(const struct vm_config *cfg, struct vm **out, struct err *err)
+{
+	struct vm *vm = calloc(1, sizeof(*vm));
+	int ret;
+
+	*out = NULL;
+	if (!vm)
+		return err_set(err, -ENOMEM, "out of memory");
+	vm->cfg = *cfg;
+	vm->log = cfg->log;
+	vm->kernel.fd = -1;
+	ret = check_memory(cfg, err);
+	if (ret == 0)
+		ret = build_core(vm, err);
+	if (ret == 0)
+		ret = build_cpus(vm, err);
+	if (ret == 0) {
+		/* From here on a failure is no longer wrong use. */
+		ret = open_files(vm, err);
+		if (ret == 0)
+			ret = open_serial(vm, err);
+		if (ret == 0)
+			ret = build_board(vm, err);
+		if (ret == 0) {
+			bus_lock(vm->bus);
+			ret = board_reset(vm->board, err);
+			if (ret == 0) {
+				cpus_reset(vm->cpus);
+				ret = boot(vm, err);
+			}
+			bus_unlock(vm->bus);
+		}
+		if (ret == -EINVAL)
+			ret = -EIO;
+	}
+	if (ret < 0) {
+		vm_free(vm);
+		return ret;
+	}
+	*out = vm;
+	return 0;
+}
+
+void vm_free(struct vm *vm)
+{
+	if (!vm)
+		return;
+	/* The vCPUs first: they use everything else. */
+	if (vm->cpus)
+		cpus_stop(vm->cpus);
+	board_free(vm->board);
+	if (vm->serial) {
+		bus_lock(vm->bus);
+		chardev_close(vm->serial);
+		bus_unlock(vm->bus);
+	}
+	cpus_free(vm->cpus);
+	boot_files_free(vm->modules, vm->module_count);
+	boot_file_close(&vm->kernel);
+	loop_free(vm->loop);
+	if (vm->vtime)
+		vtime_free(vm->vtime);
+	if (vm->mem)
+		mem_free(vm->mem);
+	if (vm->bus)
+		bus_free(vm->bus);
+	free(vm);
+}

@@ -1,0 +1,87 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * A Multiboot guest for the command line's tests: says "ready" on the serial
+ * port, then echoes. Keys: p powers off, r resets, t triple-faults, k tells of a
+ * panic, f floods (without end), h halts with interrupts off.
+ */
+	.set COM1, 0x3f8
+	.set FLAGS, 0
+
+	.section .text
+	.code32
+	.align 4
+	.long 0x1badb002, FLAGS, -(0x1badb002 + FLAGS)
+
+	.globl _start
+_start:
+	mov $ready, %esi
+	call puts
+next:
+	mov $(COM1 + 5), %dx
+1:	in (%dx), %al
+	test $1, %al
+	jz 1b
+	mov $COM1, %dx
+	in (%dx), %al
+	cmp $'p', %al
+	je power_off
+	cmp $'r', %al
+	je reset
+	cmp $'t', %al
+	je triple_fault
+	cmp $'k', %al
+	je panic
+	cmp $'f', %al
+	je flood
+	cmp $'h', %al
+	je halt
+	call putc
+	jmp next
+
+power_off:			/* PM1a control: SLP_EN, the type of S5 is 0 */
+	mov $0x604, %dx
+	mov $0x2000, %ax
+	out %ax, (%dx)
+	jmp halt
+reset:				/* ICH reset control: a full reset */
+	mov $0xcf9, %dx
+	mov $0x06, %al
+	out %al, (%dx)
+	jmp halt
+triple_fault:
+	lidt no_idt
+	ud2
+panic:
+	mov $0x505, %dx
+	mov $1, %al
+	out %al, (%dx)
+	jmp next
+flood:
+	mov $ready, %esi
+	call puts
+	jmp flood
+halt:
+	cli
+	hlt
+	jmp halt
+
+puts:
+	lodsb
+	test %al, %al
+	jz 2f
+	call putc
+	jmp puts
+putc:
+	mov %al, %bl
+	mov $(COM1 + 5), %dx
+1:	in (%dx), %al
+	test $0x20, %al
+	jz 1b
+	mov $COM1, %dx
+	mov %bl, %al
+	out %al, (%dx)
+2:	ret
+
+ready:	.asciz "ready\r\n"
+no_idt:	.word 0
+	.long 0

@@ -1,0 +1,582 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Vector, MMX and x87 operations, each row of ops_vec.def and ops_x87.def: random
+ * encodings of it run on the host's CPU and through decoder and C function, from
+ * the same registers, control words and memory, with exceptions masked and
+ * unmasked. All registers, flags, MXCSR, FCW, FSW, tags, memory and the kind of
+ * fault must agree. No MMU: two pages, at the same address for both, stand in
+ * the TLB. State images have a test of their own (vec_state.c).
+ */
+#include <setjmp.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <ucontext.h>
+
+#include <stdarg.h>
+#include <stddef.h>
+#include <cmocka.h>
+
+#include "src/cpu/x86/access.h"
+#include "src/cpu/x86/host_features.h"
+#include "src/cpu/x86/host_stub.h"
+#include "src/cpu/x86/vec.h"
+
+#define ROUNDS 150
+#define PAGE 4096
+#define BASE_REG X86_RBX /* points into the pages in every run */
+
+/* What both sides start from and end with. Lies below 4 GiB so that code can
+ * reach it without a register. */
+struct image {
+	struct x86_fx fx;
+	union x86_vec ymm[16];
+	uint64_t gpr[16];
+	uint64_t flags;
+	uint64_t fault; /* vector + 1, 0: none */
+};
+
+struct native {
+	struct image in, out;
+	uint64_t scratch, host_mxcsr;
+	uint64_t insn, resume; /* addresses in code */
+	uint8_t code[2048];
+};
+
+struct fixture {
+	struct x86_cpu *cpu;
+	struct mem mem;
+	_Atomic uint8_t page_flags[2];
+	struct native *nat;
+	uint8_t *data;
+	uint64_t seed;
+	struct sigaction stub_handler;
+	bool avx;
+	uint64_t features[(X86_NFEATURES + 63) / 64];
+};
+
+/* The signal handler has no argument of ours to find its way by. */
+static struct fixture *handling;
+
+static uint64_t rnd(struct fixture *f)
+{
+	f->seed ^= f->seed << 13;
+	f->seed ^= f->seed >> 7;
+	f->seed ^= f->seed << 17;
+	return f->seed * 0x2545f4914f6cdd1d;
+}
+
+/* A fault of the tested instruction: note which and go on behind it. */
+static void on_signal(int sig, siginfo_t *info, void *ctx)
+{
+	ucontext_t *uc = ctx;
+	greg_t *rip = &uc->uc_mcontext.gregs[REG_RIP];
+	struct native *n = handling->nat;
+
+	if ((uint64_t)*rip != n->insn) {
+		if (sig == SIGFPE) {
+			handling->stub_handler.sa_sigaction(sig, info, ctx);
+			return;
+		}
+		signal(sig, SIG_DFL);
+		return;
+	}
+	n->out.fault = 1 + (sig == SIGFPE ? X86_EXC_XM : sig == SIGILL ? X86_EXC_UD : X86_EXC_GP);
+	*rip = (greg_t)n->resume;
+}
+
+/*
+ * Native code.
+ */
+static uint8_t *put(uint8_t *p, const void *bytes, size_t n)
+{
+	memcpy(p, bytes, n);
+	return p + n;
+}
+
+#define PUT(p, ...) put(p, (const uint8_t[]){ __VA_ARGS__ }, sizeof((const uint8_t[]){ __VA_ARGS__ }))
+
+/* [absolute address]: ModRM rm 4, SIB 25, disp32 */
+static uint8_t *put_abs(uint8_t *p, unsigned reg, const void *addr)
+{
+	uint32_t a = (uint32_t)(uintptr_t)addr;
+
+	p = PUT(p, (uint8_t)(0x04 | (reg & 7) << 3), 0x25);
+	return put(p, &a, 4);
+}
+
+static uint8_t *put_gpr(uint8_t *p, uint8_t op, unsigned reg, const void *addr)
+{
+	return put_abs(PUT(p, (uint8_t)(0x48 | (reg & 8) >> 1), op), reg, addr);
+}
+
+static uint8_t *put_vec(uint8_t *p, bool avx, uint8_t op, unsigned reg, const void *addr)
+{
+	if (avx) /* vmovups ymm */
+		return put_abs(PUT(p, 0xc5, (uint8_t)(0x7c | (reg & 8 ? 0 : 0x80)), op), reg, addr);
+	return put_abs(PUT(p, (uint8_t)(0x40 | (reg & 8) >> 1), 0x0f, op), reg, addr);
+}
+
+static void native_run(struct fixture *f, const uint8_t *insn, unsigned len)
+{
+	struct native *n = f->nat;
+	uint8_t *p = n->code;
+
+	p = PUT(p, 0x53, 0x55, 0x41, 0x54, 0x41, 0x55, 0x41, 0x56, 0x41, 0x57);
+	p = put_abs(PUT(p, 0x0f, 0xae), 3, &n->host_mxcsr);   /* stmxcsr */
+	p = put_abs(PUT(p, 0x48, 0x0f, 0xae), 1, &n->in.fx);  /* fxrstor64 */
+	p = put_abs(PUT(p, 0x0f, 0xae), 2, &n->in.fx.mxcsr);  /* ldmxcsr */
+	for (unsigned r = 0; r < 16; r++)
+		p = put_vec(p, f->avx, 0x10, r, &n->in.ymm[r]);
+	p = PUT(p, 0xff);
+	p = put_abs(p, 6, &n->in.flags); /* push [flags] */
+	p = PUT(p, 0x9d);
+	for (unsigned r = 0; r < 16; r++)
+		if (r != X86_RSP)
+			p = put_gpr(p, 0x8b, r, &n->in.gpr[r]);
+	n->insn = (uintptr_t)p;
+	p = put(p, insn, len);
+	n->resume = (uintptr_t)p;
+	for (unsigned r = 0; r < 16; r++)
+		if (r != X86_RSP)
+			p = put_gpr(p, 0x89, r, &n->out.gpr[r]);
+	p = PUT(p, 0x9c, 0x8f);
+	p = put_abs(p, 0, &n->out.flags); /* pushf; pop [flags] */
+	for (unsigned r = 0; r < 16; r++)
+		p = put_vec(p, f->avx, 0x11, r, &n->out.ymm[r]);
+	p = put_abs(PUT(p, 0x48, 0x0f, 0xae), 0, &n->out.fx); /* fxsave64 */
+	p = PUT(p, 0xdb, 0xe3);                               /* fninit */
+	p = put_abs(PUT(p, 0x0f, 0xae), 2, &n->host_mxcsr);   /* ldmxcsr */
+	if (f->avx)
+		p = PUT(p, 0xc5, 0xf8, 0x77);
+	PUT(p, 0x41, 0x5f, 0x41, 0x5e, 0x41, 0x5d, 0x41, 0x5c, 0x5d, 0x5b, 0xfc, 0xc3);
+	n->out = n->in;
+	((void (*)(void))(uintptr_t)n->code)();
+}
+
+/*
+ * Values.
+ */
+static uint32_t value32(struct fixture *f)
+{
+	static const uint32_t corner[] = { 0, 0x80000000, 0x3f800000, 0xbf800000, 0x7f800000,
+		0xff800000, 0x7fc00000, 0x7fa00000, 0xffa00001, 1, 0x807fffff, 0x00800000,
+		0x7f7fffff, 0x4f000000, 0xcf000000, 0x4effffff, 0x3f000000, 0x33800000, 0x00800001,
+		0x5f000000, 0x42fe0000, 0x477ff000, 0x387fc000, 0x33000001 };
+	uint64_t r = rnd(f);
+
+	switch (r & 7) {
+	case 0: case 1: return corner[(r >> 8) % array_size(corner)];
+	case 2: return (uint32_t)(r >> 32) & 0x807fffff; /* denormal */
+	case 3: case 4: return 0x3f800000 + (uint32_t)(r >> 40) - 0x800000; /* of ordinary size */
+	default: return (uint32_t)(r >> 20);
+	}
+}
+
+static uint64_t value64(struct fixture *f)
+{
+	static const uint64_t corner[] = { 0, 1ull << 63, 0x3ff0000000000000, 0x7ff0000000000000,
+		0xfff0000000000000, 0x7ff8000000000000, 0x7ff4000000000000, 0xfff0000000000001, 1,
+		0x800fffffffffffff, 0x0010000000000000, 0x7fefffffffffffff, 0x43e0000000000000,
+		0xc3e0000000000000, 0x41e0000000000000, 0xc1e0000000200000, 0x3fe0000000000000,
+		0x36a0000000000000, 0x47efffffe0000000, 0x47effffff0000000, 0x3810000000000000 };
+	uint64_t r = rnd(f);
+
+	switch (r & 15) {
+	case 0: case 1: case 2: return corner[(r >> 8) % array_size(corner)];
+	case 3: return rnd(f) & 0x800fffffffffffff;
+	case 4: case 5: case 6: return 0x3ff0000000000000 + (rnd(f) >> 10) - (1ull << 53);
+	case 7: return rnd(f);
+	default: return value32(f) | (uint64_t)value32(f) << 32;
+	}
+}
+
+static void value80(struct fixture *f, uint8_t *p)
+{
+	static const struct { uint16_t e; uint64_t m; } corner[] = {
+		{ 0, 0 }, { 0x8000, 0 }, { 0x3fff, 1ull << 63 }, { 0xbfff, 1ull << 63 },
+		{ 0x7fff, 1ull << 63 }, { 0xffff, 1ull << 63 }, { 0x7fff, 3ull << 62 },
+		{ 0xffff, 0x8000000000000001 }, { 0x7fff, 0xa000000000000000 },
+		{ 0, 1 }, { 0, 1ull << 63 }, { 0x8000, ~0ull >> 1 }, { 1, 1ull << 63 },
+		{ 0x7ffe, ~0ull }, { 0xfffe, ~0ull }, { 0x403e, ~0ull }, { 0x3ffe, 1ull << 63 },
+		{ 0x7fff, 0 }, { 0x3fff, 1 }, { 0x403e, 1ull << 63 }, { 0x401e, 1ull << 63 },
+	};
+	uint64_t r = rnd(f);
+	uint16_t e;
+	uint64_t m;
+
+	if ((r & 3) == 0) {
+		unsigned k = (r >> 8) % array_size(corner);
+
+		e = corner[k].e;
+		m = corner[k].m;
+	} else {
+		e = (uint16_t)((r >> 8 & 0x8000) | ((r & 3) == 1 ? r >> 16 & 0x7fff
+								 : 0x3fdf + (r >> 16 & 0x5f)));
+		m = rnd(f) | 1ull << 63;
+		if ((r >> 40 & 3) == 0)
+			m &= ~0ull << (r >> 44 & 63);
+		m |= 1ull << 63;
+	}
+	memset(p, 0, 16);
+	st_le64(p, m);
+	st_le16(p + 8, e);
+}
+
+static uint64_t value(struct fixture *f)
+{
+	uint64_t r = rnd(f);
+
+	return (r & 3) == 0 ? value64(f) : (r & 3) == 1 ? r >> (r >> 8 & 63) : rnd(f);
+}
+
+static void random_image(struct fixture *f, struct image *in)
+{
+	uint64_t r = rnd(f);
+
+	memset(in, 0, sizeof(*in));
+	for (int n = 0; n < 8; n++)
+		value80(f, in->fx.st[n]);
+	in->fx.fcw = 0x37f;
+	if (r & 1)
+		in->fx.fcw = (uint16_t)((rnd(f) & 0x0f00) | 0x7f);
+	if ((r & 6) == 6)
+		in->fx.fcw &= (uint16_t)~(rnd(f) & 0x3f);
+	/* Nothing pending: those flags only that are masked. */
+	in->fx.fsw = (uint16_t)((rnd(f) & 0x7f40) | (rnd(f) & rnd(f) & in->fx.fcw & 0x3f));
+	in->fx.ftw = (uint8_t)(rnd(f) | rnd(f));
+	in->fx.mxcsr = (uint32_t)(0x1f80 | (rnd(f) & 0xe07f));
+	if ((r & 0x30) == 0x30)
+		in->fx.mxcsr &= ~(uint32_t)(rnd(f) & 0x1f80);
+	if ((r & 0x300) == 0)
+		in->fx.mxcsr &= ~0x3fu;
+	for (int n = 0; n < 16; n++)
+		for (int k = 0; k < 4; k++)
+			in->ymm[n].q[k] = (r >> 12 & 1) ? value64(f) : rnd(f);
+	for (int n = 0; n < 16; n++)
+		in->gpr[n] = value(f);
+	in->flags = 0x202 | (rnd(f) & X86_FL_ARITH);
+}
+
+/*
+ * Encodings.
+ */
+static bool operand_is(const struct x86_row *r, unsigned kind)
+{
+	for (int k = 0; k < 4; k++)
+		if (r->opnd[k] == kind)
+			return true;
+	return false;
+}
+
+/* Rows with state images (pointers differ by vendor) or privilege. */
+static bool wanted(const struct fixture *f, const struct x86_row *r)
+{
+	static const char *const no[] = { "fxsave", "fxrstor", "xsave", "xrstor", "xsaveopt",
+					  "xsavec", "xsaves", "xrstors", "xgetbv", "xsetbv",
+					  "fnstenv", "fldenv", "fnsave", "frstor" };
+
+	if (r->id < X86_OP_fwait || r->id > X86_OP_vaeskeygenassist)
+		return false;
+	if (r->feature && !(f->features[r->feature / 64] >> (r->feature % 64) & 1))
+		return false;
+	for (size_t k = 0; k < array_size(no); k++)
+		if (!strcmp(r->name, no[k]))
+			return false;
+	return true;
+}
+
+static unsigned pick_gpr(struct fixture *f)
+{
+	unsigned r;
+
+	do
+		r = rnd(f) & 15;
+	while (r == X86_RSP || r == BASE_REG);
+	return r;
+}
+
+struct enc {
+	unsigned reg, rm, vvvv, is4;
+	bool mem, w, l, modrm;
+	unsigned index, scale;
+};
+
+static void pick_operands(struct fixture *f, const struct x86_row *r, struct enc *e)
+{
+	bool reg_gpr = false, rm_gpr = false, reg_mm = false, rm_mm = false, rm = false;
+
+	*e = (struct enc){ .w = rnd(f) & 1, .l = rnd(f) & 1, .modrm = r->ext != X86_EXT_ANY ||
+			   r->mod != X86_MOD_ANY };
+	for (int k = 0; k < 4; k++) {
+		unsigned o = r->opnd[k];
+
+		reg_gpr |= o == X86_O_Gd || o == X86_O_Gy;
+		rm_gpr |= o == X86_O_Ey || o == X86_O_Edq_r;
+		reg_mm |= o == X86_O_Pq;
+		rm_mm |= o == X86_O_Qq || o == X86_O_Nq;
+		rm |= o == X86_O_W || o == X86_O_Ey || o == X86_O_Edq_r || o == X86_O_Qq ||
+		      o == X86_O_M || o == X86_O_VM;
+		e->modrm |= o != X86_O_NONE && o != X86_O_AX;
+	}
+	e->reg = r->ext != X86_EXT_ANY ? r->ext : reg_gpr ? pick_gpr(f) : rnd(f) & (reg_mm ? 7 : 15);
+	e->rm = r->rm != X86_EXT_ANY ? r->rm : rm_gpr ? pick_gpr(f) : rnd(f) & (rm_mm ? 7 : 15);
+	e->vvvv = operand_is(r, X86_O_H) ? rnd(f) & 15 : 0;
+	e->is4 = rnd(f) & 15;
+	e->mem = rm && r->mod != X86_MOD_REG && (r->mod == X86_MOD_MEM || rnd(f) & 1);
+	if (r->vw != X86_W_ANY)
+		e->w = r->vw == X86_W_1;
+	if (r->vl != X86_L_ANY)
+		e->l = r->vl == X86_L_256;
+	if (operand_is(r, X86_O_VM)) { /* all three different */
+		do
+			e->vvvv = rnd(f) & 15;
+		while (e->vvvv == e->reg);
+		do
+			e->index = rnd(f) & 15;
+		while (e->index == e->reg || e->index == e->vvvv);
+		e->scale = rnd(f) & 3;
+	}
+	if (r->map == X86_MAP_1)
+		e->w = false;
+	if (e->mem)
+		e->rm = BASE_REG;
+}
+
+static unsigned encode(struct fixture *f, const struct x86_row *r, struct enc *e, uint8_t *out)
+{
+	static const uint8_t prefix[] = { 0, 0, 0x66, 0xf3, 0xf2 };
+	bool vsib = operand_is(r, X86_O_VM);
+	uint8_t *p = out;
+
+	if (r->vex == X86_LEGACY) {
+		if (r->pp > X86_PP_NONE)
+			*p++ = prefix[r->pp];
+		if (r->map != X86_MAP_1 && (e->w || (e->reg | e->rm) & 8))
+			*p++ = (uint8_t)(0x40 | e->w << 3 | (e->reg & 8) >> 1 | (e->rm & 8) >> 3);
+		if (r->map != X86_MAP_1)
+			*p++ = 0x0f;
+		if (r->map >= X86_MAP_0F38)
+			*p++ = r->map == X86_MAP_0F38 ? 0x38 : 0x3a;
+	} else {
+		*p++ = 0xc4;
+		*p++ = (uint8_t)((e->reg & 8 ? 0 : 0x80) | (e->index & 8 ? 0 : 0x40) |
+				 (e->rm & 8 ? 0 : 0x20) | r->map);
+		*p++ = (uint8_t)(e->w << 7 | (~e->vvvv & 15) << 3 | e->l << 2 |
+				 (r->pp - X86_PP_NONE));
+	}
+	*p++ = r->opcode;
+	if (e->modrm) {
+		*p++ = (uint8_t)((e->mem ? 0x40 : 0xc0) | (e->reg & 7) << 3 | (vsib ? 4 : e->rm & 7));
+		if (vsib)
+			*p++ = (uint8_t)(e->scale << 6 | (e->index & 7) << 3 | (e->rm & 7));
+		if (e->mem)
+			*p++ = (uint8_t)(rnd(f) % 16 || r->feature == X86_F_SHA ? rnd(f) & 0x60
+										: rnd(f) & 0x7f);
+	}
+	if (operand_is(r, X86_O_Ib))
+		*p++ = (uint8_t)rnd(f);
+	else if (operand_is(r, X86_O_L))
+		*p++ = (uint8_t)(e->is4 << 4 | (rnd(f) & 15));
+	return (unsigned)(p - out);
+}
+
+/* What an address is made of stays within the pages. */
+static void tame(struct fixture *f, const struct x86_row *r, const struct enc *e, struct image *in)
+{
+	in->gpr[BASE_REG] = (uintptr_t)f->data + PAGE / 2 + 1024;
+	if (strstr(r->name, "maskmovq") || strstr(r->name, "maskmovdqu"))
+		in->gpr[X86_RDI] = (uintptr_t)f->data + (rnd(f) & 0xfff);
+	if (strstr(r->name, "pcmpestr") && rnd(f) & 1) {
+		in->gpr[X86_RAX] = rnd(f) % 40 - 20;
+		in->gpr[X86_RDX] = rnd(f) % 40 - 20;
+	}
+	if (operand_is(r, X86_O_VM)) /* odd opcodes have quadword indices */
+		for (int k = 0; k < 8; k++) {
+			int64_t x = (int64_t)(rnd(f) & 0x7f) - 0x40;
+
+			if (!(r->opcode & 1))
+				in->ymm[e->index].d[k] = (uint32_t)x;
+			else if (k < 4)
+				in->ymm[e->index].q[k] = (uint64_t)x;
+		}
+	/* FLDCW of what would leave an exception pending ends the run natively. */
+	if (!strcmp(r->name, "fldcw"))
+		for (int k = 0; k < 2 * PAGE; k += 2)
+			f->data[k] |= 0x3f;
+}
+
+/*
+ * Both.
+ */
+static void run_engine(struct fixture *f, const struct x86_insn *i, struct image *out)
+{
+	struct x86_cpu *c = f->cpu;
+	const struct image *in = &f->nat->in;
+
+	memcpy(c->gpr, in->gpr, sizeof(c->gpr));
+	memcpy(&c->fx, &in->fx, sizeof(c->fx));
+	memcpy(c->ymm, in->ymm, sizeof(c->ymm));
+	c->rflags = in->flags;
+	c->rip = c->start_rip = 0x1000;
+	c->exc_vector = -1;
+	if (!_setjmp(c->fault_jmp))
+		i->fn(c, i);
+	memcpy(out->gpr, c->gpr, sizeof(c->gpr));
+	memcpy(&out->fx, &c->fx, sizeof(c->fx));
+	memcpy(out->ymm, c->ymm, sizeof(c->ymm));
+	out->flags = c->rflags;
+	out->fault = (uint64_t)(c->exc_vector + 1);
+}
+
+static void report(const struct x86_insn *i, const uint8_t *bytes, const struct fixture *f,
+		   const char *what, int index, uint64_t native, uint64_t ours)
+{
+	char hex[64] = "", text[96] = "";
+
+	for (unsigned k = 0; k < i->len; k++)
+		sprintf(hex + 3 * k, "%02x ", bytes[k]);
+	x86_format(i, 0, text, sizeof(text));
+	fail_msg("%s (%s) mxcsr %04x fcw %04x fsw %04x ftw %02x: %s %d is %#llx on the host, %#llx here",
+		 text, hex, f->nat->in.fx.mxcsr, f->nat->in.fx.fcw, f->nat->in.fx.fsw,
+		 f->nat->in.fx.ftw, what, index, (unsigned long long)native,
+		 (unsigned long long)ours);
+}
+
+#define SAME(what, index, a, b)                                                                \
+	do {                                                                                   \
+		if ((a) != (b))                                                                \
+			report(i, bytes, f, what, index, a, b);                                \
+	} while (0)
+
+static void compare(struct fixture *f, const struct x86_insn *i, const uint8_t *bytes,
+		    const struct image *ours)
+{
+	const struct image *nat = &f->nat->out;
+
+	SAME("fault", 0, nat->fault, ours->fault);
+	SAME("MXCSR", 0, nat->fx.mxcsr, ours->fx.mxcsr);
+	SAME("FCW", 0, nat->fx.fcw, ours->fx.fcw);
+	SAME("FSW", 0, nat->fx.fsw, ours->fx.fsw);
+	SAME("FTW", 0, nat->fx.ftw, ours->fx.ftw);
+	for (int n = 0; n < 8; n++) {
+		SAME("ST mantissa", n, ld_le64(nat->fx.st[n]), ld_le64(ours->fx.st[n]));
+		SAME("ST exponent", n, ld_le16(nat->fx.st[n] + 8), ld_le16(ours->fx.st[n] + 8));
+	}
+	for (int n = 0; n < 16; n++)
+		for (int k = 0; k < (f->avx ? 4 : 2); k++)
+			SAME("vector quadword", n * 4 + k, nat->ymm[n].q[k], ours->ymm[n].q[k]);
+	for (int n = 0; n < 16; n++)
+		if (n != X86_RSP)
+			SAME("general register", n, nat->gpr[n], ours->gpr[n]);
+	/* RF is the signal handler's. */
+	SAME("RFLAGS", 0, nat->flags & ~X86_FL_RF, ours->flags & ~X86_FL_RF);
+}
+
+static void run_both(struct fixture *f, const struct x86_row *r)
+{
+	static uint8_t before[2 * PAGE], after[2 * PAGE];
+	uint8_t bytes[32] = { 0 };
+	struct x86_insn insn, *i = &insn;
+	struct image ours;
+	struct enc e;
+	unsigned len;
+
+	pick_operands(f, r, &e);
+	len = encode(f, r, &e, bytes);
+	assert_int_equal(x86_decode(bytes, 15, X86_MODE_64, f->features, i), len);
+	if (i->row->id != r->id && (i->row->opcode != r->opcode || i->row->map != r->map ||
+				    i->row->id == X86_OP_UD))
+		report(i, bytes, f, r->name, 0, r->id, i->row->id);
+	random_image(f, &f->nat->in);
+	for (int n = 0; n < 2 * PAGE; n += 8)
+		st_le64(f->data + n, value64(f));
+	tame(f, r, &e, &f->nat->in);
+	memcpy(before, f->data, 2 * PAGE);
+	run_engine(f, i, &ours);
+	memcpy(after, f->data, 2 * PAGE);
+	memcpy(f->data, before, 2 * PAGE);
+	native_run(f, bytes, len);
+	compare(f, i, bytes, &ours);
+	for (int n = 0; n < 2 * PAGE; n += 8)
+		SAME("memory at", n, ld_le64(f->data + n), ld_le64(after + n));
+}
+
+static void test_against_host(void **state)
+{
+	struct fixture *f = *state;
+	struct sigaction sa = { .sa_sigaction = on_signal, .sa_flags = SA_SIGINFO };
+	unsigned rows = 0;
+
+	handling = f;
+	f->cpu->stubs = host_stubs_new(); /* here: the test library handles SIGFPE until now */
+	assert_non_null(f->cpu->stubs);
+	sigaction(SIGFPE, &sa, &f->stub_handler);
+	sigaction(SIGSEGV, &sa, NULL);
+	sigaction(SIGILL, &sa, NULL);
+	for (size_t n = 0; n < x86_nrows; n++) {
+		if (!wanted(f, &x86_rows[n]))
+			continue;
+		rows++;
+		for (int k = 0; k < ROUNDS; k++)
+			run_both(f, &x86_rows[n]);
+	}
+	assert_true(rows > (f->avx ? 700 : 400));
+}
+
+static int setup(void **state)
+{
+	struct fixture *f = calloc(1, sizeof(*f));
+
+	f->cpu = aligned_alloc(PAGE, align_up(sizeof(struct x86_cpu), PAGE));
+	memset(f->cpu, 0, sizeof(*f->cpu));
+	f->nat = mmap(NULL, align_up(sizeof(*f->nat), PAGE), PROT_READ | PROT_WRITE | PROT_EXEC,
+		      MAP_PRIVATE | MAP_ANONYMOUS | MAP_32BIT, -1, 0);
+	f->data = mmap(NULL, 2 * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	assert_true(f->nat != MAP_FAILED && f->data != MAP_FAILED);
+	f->seed = 0x2545f4914f6cdd1d;
+	f->mem.window = f->data;
+	f->mem.page_flags = f->page_flags;
+	f->cpu->mem = &f->mem;
+	f->cpu->code64 = true;
+	f->cpu->mode = X86_MODE_64;
+	f->cpu->cr0 = X86_CR0_PE | X86_CR0_NE | X86_CR0_PG;
+	f->cpu->cr4 = X86_CR4_OSFXSR | X86_CR4_OSXMMEXCPT | X86_CR4_OSXSAVE;
+	f->cpu->xcr0 = 7;
+	f->cpu->tlb = f->cpu->tlbs[0];
+	memset(f->cpu->tlbs, 0xff, sizeof(f->cpu->tlbs));
+	for (unsigned n = 0; n < 2; n++) {
+		uint64_t page = (uintptr_t)f->data + n * PAGE;
+
+		f->cpu->tlbs[0][page >> 12 & (X86_TLB_ENTRIES - 1)] = (struct x86_tlb_entry){
+			.tag_r = page, .tag_w = page, .tag_x = ~0ull, .host = page };
+	}
+	for (unsigned n = 0; n < X86_NFEATURES; n++)
+		if (x86_host_has(n) && n != X86_F_NEVER)
+			f->features[n / 64] |= 1ull << (n % 64);
+	f->avx = x86_host_has(X86_F_AVX);
+	*state = f;
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	struct fixture *f = *state;
+
+	host_stubs_free(f->cpu->stubs);
+	munmap(f->nat, align_up(sizeof(*f->nat), PAGE));
+	munmap(f->data, 2 * PAGE);
+	free(f->cpu);
+	free(f);
+	return 0;
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_against_host),
+	};
+
+	return cmocka_run_group_tests(tests, setup, teardown);
+}

@@ -1,0 +1,91 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: GPL-2.0-or-later
+# Prepares the small guest: Debian's unmodified cloud kernel and an initramfs
+# around busybox-static, both from Debian's packages, in the user's cache folder.
+# Works as an ordinary user. Prints the folder's name as its last line.
+#
+# usage: tools/guest.sh [--refresh]
+set -eu
+
+cache=${XDG_CACHE_HOME:-$HOME/.cache}/bothy
+guest=$cache/guest
+here=$(cd "$(dirname "$0")" && pwd)
+meta=linux-image-cloud-amd64
+
+say() { echo "guest: $*" >&2; }
+die() { say "$*"; exit 1; }
+
+[ "${1:-}" = --refresh ] && rm -rf "$guest"
+recipe=$(cat "$0" "$here/guest/init" "$here/guest/inittab" "$here/guest/rc" | cksum)
+if [ -f "$guest/ready" ] && [ "$(cat "$guest/ready")" = "$recipe" ]; then
+	say "using the prepared guest in $guest"
+	echo "$guest"
+	exit 0
+fi
+
+for tool in apt-get apt-cache dpkg-deb cpio gzip; do
+	command -v "$tool" >/dev/null 2>&1 ||
+		die "'$tool' is missing; the guest is made from Debian packages, so a Debian system is needed"
+done
+
+mkdir -p "$cache"
+work=$(mktemp -d "$cache/work.XXXXXX")
+trap 'rm -rf "$work"' EXIT
+
+apt=()
+has() { apt-cache "${apt[@]}" show "$1" >/dev/null 2>&1; }
+if ! has "$meta" || ! has busybox-static; then
+	# The system has no package lists: fetch our own, which needs no root.
+	say "fetching the package lists"
+	mkdir -p "$cache/apt/lists/partial" "$cache/apt/archives/partial"
+	apt=(-o "Dir::State::lists=$cache/apt/lists" -o "Dir::Cache=$cache/apt"
+		-o Debug::NoLocking=1)
+	apt-get "${apt[@]}" update -qq >"$work/log" 2>&1 || true
+	has "$meta" || { tail -n 3 "$work/log" >&2; die "Debian's packages cannot be reached; check the network and /etc/apt/sources.list"; }
+fi
+
+# The meta package depends on the kernel of today.
+kernel=$(apt-cache "${apt[@]}" depends "$meta" | sed -n 's/^ *Depends: \(linux-image-[0-9][^ ]*\)$/\1/p' | head -n 1)
+[ -n "$kernel" ] || die "package $meta names no kernel; is this Debian?"
+
+fetch() {
+	say "downloading $1"
+	(cd "$work" && apt-get "${apt[@]}" download -qq "$1" >log 2>&1) || {
+		tail -n 3 "$work/log" >&2
+		die "$1 cannot be downloaded; check the network, or run 'apt-get update' as root if the lists are old"
+	}
+	dpkg-deb -x "$work/${1}"_*.deb "$work/${1}.d"
+}
+fetch "$kernel"
+fetch busybox-static
+
+say "making the initramfs"
+root=$work/root
+mkdir -p "$root/bin" "$root/sbin" "$root/etc" "$root/proc" "$root/sys" "$root/dev" "$root/tmp" \
+	"$root/root" "$root/lib/modules" "$root/usr/bin" "$root/usr/sbin"
+cp "$work/busybox-static.d/bin/busybox" "$root/bin/busybox"
+for applet in $("$root/bin/busybox" --list); do
+	[ "$applet" = busybox ] || ln -s busybox "$root/bin/$applet"
+done
+install -m 755 "$here/guest/init" "$root/init"
+install -m 644 "$here/guest/inittab" "$root/etc/inittab"
+install -m 755 "$here/guest/rc" "$root/etc/rc"
+echo "root:x:0:0:root:/root:/bin/sh" >"$root/etc/passwd"
+echo "root:x:0:" >"$root/etc/group"
+echo guest >"$root/etc/hostname"
+# Tells the machine about a kernel panic; a module in Debian's kernel.
+for module in pvpanic pvpanic-mmio; do
+	find "$work/$kernel.d/lib/modules" -name "$module.ko" -exec cp {} "$root/lib/modules/" \;
+done
+(cd "$root" && find . | LC_ALL=C sort |
+	cpio --quiet -o -H newc -R 0:0 | gzip -9n) >"$work/initramfs.cpio.gz"
+
+rm -rf "$guest"
+mkdir -p "$guest"
+cp "$work/$kernel.d/boot/vmlinuz-"* "$guest/vmlinuz"
+mv "$work/initramfs.cpio.gz" "$guest/initramfs.cpio.gz"
+cp "$root/bin/busybox" "$guest/busybox"
+echo "$kernel" >"$guest/kernel-package"
+echo "$recipe" >"$guest/ready"
+say "ready in $guest ($kernel)"
+echo "$guest"
