@@ -184,8 +184,16 @@ struct block_create {
 	const struct block_secret *secret;
 	const struct block_host *host;
 	const struct block_progress *progress;
-	struct block_made *made; /* block_create()'s: the files to take back on failure */
+	struct block_made *made; /* gets the files that were made; NULL is fine */
 };
+
+/* Files that a create operation made. Zero-initialise. */
+struct block_made {
+	char **paths;
+	size_t n;
+};
+void block_made_remove(struct block_made *m, const struct block_host *host); /* from the host */
+void block_made_fini(struct block_made *m); /* the list */
 
 struct block_create_opt {
 	const char *name;
@@ -234,6 +242,10 @@ struct block_format_desc {
 	int (*snap_create)(struct block_node *n, const struct block_snapshot *s, struct err *err);
 	int (*snap_apply)(struct block_node *n, const char *id_or_name, struct err *err);
 	int (*snap_delete)(struct block_node *n, const char *id_or_name, struct err *err);
+	/* The node, open read-only, shows a snapshot instead of the present from now on. */
+	int (*snap_view)(struct block_node *n, const char *id_or_name, struct err *err);
+	/* Nothing is allocated any more: all of the backing image shows again. */
+	int (*make_empty)(struct block_node *n, struct err *err);
 	int (*vmstate_io)(struct block_node *n, uint64_t off, void *buf, size_t len, bool write);
 };
 
@@ -307,7 +319,7 @@ int must_check block_host_bytes(struct block_node *n, uint64_t *bytes);
 int block_info(struct block_node *n, struct block_info *i, struct err *err);
 
 /* Creates an image. Never touches an existing target unless c->overwrite. On
- * failure nothing half-made is left. */
+ * failure nothing half-made is left, and c->made is as it was. */
 int must_check block_create(const struct block_format_desc *d, const struct block_create *c,
 			    struct err *err);
 

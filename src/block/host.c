@@ -114,14 +114,28 @@ int block_create_proto(const struct block_create *c, const char *path, uint64_t 
 	return 0;
 }
 
-static void take_back(const struct block_create *c, const char *path)
+static void take_back(const struct block_host *host, const char *path)
 {
 	struct stat st;
 
-	if (c->host)
-		c->host->remove(c->host, path);
+	if (host)
+		host->remove(host, path);
 	else if (lstat(path, &st) == 0 && S_ISREG(st.st_mode))
 		unlink(path);
+}
+
+void block_made_remove(struct block_made *m, const struct block_host *host)
+{
+	for (size_t i = 0; i < m->n; i++)
+		take_back(host, m->paths[i]);
+}
+
+void block_made_fini(struct block_made *m)
+{
+	for (size_t i = 0; i < m->n; i++)
+		free(m->paths[i]);
+	free(m->paths);
+	memset(m, 0, sizeof(*m));
 }
 
 static int check_request(const struct block_format_desc *d, const struct block_create *c,
@@ -149,11 +163,12 @@ int block_create(const struct block_format_desc *d, const struct block_create *c
 		return rc;
 	own.made = &made;
 	rc = d->create(&own, err);
-	for (size_t i = 0; i < made.n; i++) {
-		if (rc)
-			take_back(c, made.paths[i]);
-		free(made.paths[i]);
+	if (rc)
+		block_made_remove(&made, c->host);
+	if (!rc && c->made && !c->made->n) {
+		*c->made = made; /* the caller's now */
+		return 0;
 	}
-	free(made.paths);
+	block_made_fini(&made);
 	return rc;
 }

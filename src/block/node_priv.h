@@ -4,11 +4,6 @@
 
 #include "src/block/block.h"
 
-struct block_made {
-	char **paths;
-	size_t n;
-};
-
 /* A node with its common fields set, not yet opened. NULL: out of memory. */
 struct block_node *block_node_new(const struct block_format_desc *d, const char *path,
 				  const struct block_open_opts *o);

@@ -213,5 +213,7 @@ const struct block_format_desc block_qcow2 = {
 	.snap_create = qc_snap_create,
 	.snap_apply = qc_snap_apply,
 	.snap_delete = qc_snap_delete,
+	.snap_view = qc_snap_view,
+	.make_empty = qc_make_empty,
 	.vmstate_io = qc_vmstate_io,
 };

@@ -268,6 +268,8 @@ int must_check qc_snap_create(struct block_node *n, const struct block_snapshot 
 			      struct err *err);
 int must_check qc_snap_apply(struct block_node *n, const char *id, struct err *err);
 int must_check qc_snap_delete(struct block_node *n, const char *id, struct err *err);
+int must_check qc_snap_view(struct block_node *n, const char *id, struct err *err);
+int must_check qc_make_empty(struct block_node *n, struct err *err);
 int must_check qc_fix_copied(struct qcow2 *q, uint64_t *changed);
 int must_check qc_vmstate_io(struct block_node *n, uint64_t off, void *buf, size_t len,
 			     bool write);

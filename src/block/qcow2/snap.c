@@ -464,6 +464,69 @@ int qc_snap_delete(struct block_node *n, const char *id, struct err *err)
 	return says(n, rc, "delete the", err);
 }
 
+int qc_snap_view(struct block_node *n, const char *id, struct err *err)
+{
+	struct qcow2 *q = n->priv;
+	struct qc_snap *s = find(q, id);
+
+	if (!s)
+		return err_set(err, -ENOENT, "'%s' has no snapshot '%s'; 'snapshot list' shows them",
+			       n->path, id);
+	if (n->writable)
+		return err_set(err, -EBUSY, "a snapshot can be looked at in a read-only image");
+	if (s->s.disk_bytes > BLOCK_MAX_BYTES || qc_l1_need(q, s->s.disk_bytes) > s->l1_size)
+		return err_set(err, -EINVAL, "snapshot '%s' of '%s' is damaged", id, n->path);
+	q->l1_off = s->l1_off;
+	q->l1_size = s->l1_size;
+	n->len = s->s.disk_bytes;
+	return 0;
+}
+
+static int empty_locked(struct qcow2 *q)
+{
+	struct walk gone = { drop, drop_table, 0, 0 };
+	uint64_t old_off = q->l1_off, l1;
+	uint64_t bytes = (uint64_t)q->l1_size * 8;
+	int rc = qc_touch(q);
+
+	if (!rc)
+		rc = qc_bitmaps_mark(q, 0, q->node->len);
+	if (!rc)
+		rc = commit_sync(q);
+	if (!rc)
+		rc = copy_l1(q, 0, 0, q->l1_size, &l1);
+	if (rc)
+		return rc;
+	q->l1_off = l1;
+	rc = qc_header_update(q);
+	if (!rc)
+		rc = qc_sync(q);
+	if (rc) {
+		q->l1_off = old_off;
+		return rc;
+	}
+	rc = walk_l1(q, old_off, q->l1_size, &gone);
+	if (!rc)
+		rc = qc_drop(q, old_off, qc_clusters(q, bytes));
+	return rc ? rc : commit_sync(q);
+}
+
+int qc_make_empty(struct block_node *n, struct err *err)
+{
+	struct qcow2 *q = n->priv;
+	struct range r;
+	int rc = usable(n, err);
+
+	if (rc)
+		return rc;
+	range_lock(&q->ranges, &r, 0, UINT64_MAX, true);
+	pthread_mutex_lock(&q->lock);
+	rc = q->l1_size ? empty_locked(q) : 0;
+	pthread_mutex_unlock(&q->lock);
+	range_unlock(&q->ranges, &r);
+	return rc ? err_set(err, rc, "cannot empty '%s': %s", n->path, strerror(-rc)) : 0;
+}
+
 /* Machine state lives behind the disk, from the first L1 entry that maps none of it. */
 int qc_vmstate_io(struct block_node *n, uint64_t off, void *buf, size_t len, bool write)
 {
