@@ -25,7 +25,7 @@ run: all
 	@guest=$$(tools/guest.sh | tail -n 1) && [ -n "$$guest" ] && \
 	echo "Booting; leave with 'poweroff' in the guest, or with Ctrl-A X." && \
 	$(BUILD)/cmd/bothy run --kernel "$$guest/vmlinuz" --initrd "$$guest/initramfs.cpio.gz" \
-		--append "console=ttyS0 panic=-1 quiet" $(RUN_ARGS)
+		--append "console=ttyS0 panic=-1" $(RUN_ARGS)
 
 # The last line counts: "N passed, N failed[, N skipped]".
 check:

@@ -12,6 +12,7 @@
 #include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "cmd/bothy/term.h"
@@ -40,6 +41,8 @@ struct console {
 	bool child_gone;
 	int child_status;
 	unsigned interrupts;
+	unsigned restarts; /* in the second that began at restart_s */
+	time_t restart_s;
 };
 
 static void say(const char *text)
@@ -190,6 +193,23 @@ static void write_stdout(struct console *c)
 /*
  * The control channel.
  */
+/* A guest that does nothing but restart must not flood the terminal. */
+static void say_restart(struct console *c)
+{
+	enum { A_SECOND = 5 };
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	if (now.tv_sec != c->restart_s) {
+		if (c->restarts > A_SECOND)
+			fprintf(stderr, "bothy: (and %u more restarts)\n", c->restarts - A_SECOND);
+		c->restart_s = now.tv_sec;
+		c->restarts = 0;
+	}
+	if (c->restarts++ < A_SECOND)
+		say("the guest restarted the machine");
+}
+
 static void told_event(struct console *c, const char *event, struct json_object *data)
 {
 	struct json_object *v;
@@ -203,7 +223,7 @@ static void told_event(struct console *c, const char *event, struct json_object 
 	if (!strcmp(event, "GUEST_PANICKED"))
 		say("the guest's kernel panicked");
 	else if (!strcmp(event, "RESET") && guest)
-		say("the guest restarted the machine");
+		say_restart(c);
 	else if (!strcmp(event, "SHUTDOWN") && !strcmp(reason, "guest-reset"))
 		say("the guest asked for a restart; the machine ends (--no-reboot)");
 	else if (!strcmp(event, "SHUTDOWN") && !strcmp(reason, "guest-panic"))

@@ -73,7 +73,7 @@ struct chardev_fd_config {
 /* Puts the descriptors in non-blocking mode where they can block (not regular
  * files) and watches them on @l. NULL on failure. What is written to a descriptor
  * whose reader is slow is held back, not dropped; what is written after its reader
- * has gone is swallowed. */
+ * has gone is swallowed (the program ignores SIGPIPE). */
 struct chardev *chardev_fd_new(struct loop *l, const struct chardev_fd_config *cfg,
 			       struct err *err);
 

@@ -52,6 +52,7 @@ struct vm {
 	bool cpus_started;
 	_Atomic uint32_t asked;
 	_Atomic uint32_t triple_fault_cpu;
+	struct log_limit fault_limit;
 };
 
 static const struct {
@@ -119,8 +120,8 @@ static void take_asked(void *opaque)
 		tell(vm, VM_EVENT_PANICKED, VM_REASON_GUEST_PANIC);
 	}
 	if (asked & ASK_TRIPLE_FAULT)
-		log_warn(vm->log, "vCPU %u met a triple fault; the machine is reset",
-			 atomic_load(&vm->triple_fault_cpu));
+		log_guest(vm->log, &vm->fault_limit, "vCPU %u met a triple fault; the machine is "
+			  "reset", atomic_load(&vm->triple_fault_cpu));
 	if (asked & ASK_POWER_OFF)
 		vm_end(vm, VM_REASON_GUEST_SHUTDOWN);
 	else if (asked & (ASK_RESET | ASK_TRIPLE_FAULT))

@@ -14,6 +14,7 @@
 
 	.globl _start
 _start:
+	mov $0x80000, %esp
 	mov $ready, %esi
 	call puts
 next:

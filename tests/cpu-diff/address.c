@@ -62,6 +62,9 @@ static int special_place(const struct enc *e)
 		return DIFF_IMG_FXSAVE;
 	if (!strncmp(s, "xrstor", 6))
 		return DIFF_IMG_XSAVE;
+	if (e->row->opnd[0] == X86_O_Gv && e->row->opnd[1] == X86_O_M && s[0] == 'l' &&
+	    s[2] == 's' && !s[3]) /* LDS and its like */
+		return DIFF_IMG_FAR + (int)rng_below(e->in->rng, DIFF_IMG_NSELS) * 16;
 	if (e->row->opnd[0] == X86_O_Sw)
 		return DIFF_IMG_SELS + (int)rng_below(e->in->rng, DIFF_IMG_NSELS) * 2;
 	return -1;
@@ -87,7 +90,7 @@ static uint64_t pick_target(const struct enc *e, unsigned size)
 	return base + (special >= 0 ? (unsigned)special : pick_place(e, size));
 }
 
-static uint64_t seg_base(const struct diff_case *d, const struct diff_regs *now, unsigned seg)
+uint64_t diff_seg_base(const struct diff_case *d, const struct diff_regs *now, unsigned seg)
 {
 	unsigned sel = now->sel[seg];
 
@@ -126,7 +129,7 @@ static bool address16(struct enc *e, uint64_t target)
 	const struct diff_regs *now = e->in->now;
 	unsigned form = rng_below(e->in->rng, 9), rm = form == 8 ? 6 : form;
 	bool stack = form == 2 || form == 3 || form == 6;
-	uint64_t ea = target - seg_base(e->in->d, now, used_segment(e, stack)), sum = 0;
+	uint64_t ea = target - diff_seg_base(e->in->d, now, used_segment(e, stack)), sum = 0;
 
 	if (ea > 0xffff)
 		ea &= 0xffff; /* some place of the same segment */
@@ -195,7 +198,7 @@ static bool address_base(struct enc *e, uint64_t target, bool vsib)
 		if (e->x != X86_RSP)
 			sum += now->gpr[e->x] << scale;
 	}
-	disp = (int64_t)(target - seg_base(e->in->d, now, used_segment(e, stack)) - sum);
+	disp = (int64_t)(target - diff_seg_base(e->in->d, now, used_segment(e, stack)) - sum);
 	if (e->adsize == 4)
 		disp = (int32_t)disp;
 	if (disp != (int32_t)disp)
@@ -222,7 +225,7 @@ static bool address_base(struct enc *e, uint64_t target, bool vsib)
 static bool address_absolute(struct enc *e, uint64_t target)
 {
 	bool m64 = e->in->d->mode == X86_MODE_64;
-	int64_t ea = (int64_t)(target - seg_base(e->in->d, e->in->now, used_segment(e, false)));
+	int64_t ea = (int64_t)(target - diff_seg_base(e->in->d, e->in->now, used_segment(e, false)));
 
 	if (e->adsize == 4)
 		ea = (int32_t)ea;
@@ -242,7 +245,7 @@ static bool address_rip(struct enc *e, uint64_t target)
 {
 	if (e->in->d->mode != X86_MODE_64)
 		return false;
-	e->rip_target = target - seg_base(e->in->d, e->in->now, used_segment(e, false));
+	e->rip_target = target - diff_seg_base(e->in->d, e->in->now, used_segment(e, false));
 	e->rip_relative = true;
 	e->disp_bytes = 4;
 	e->mod = 0;
@@ -260,7 +263,7 @@ void enc_pick_address(struct enc *e, unsigned size)
 		pick_segment(e);
 	if (!e->mem) { /* moffs */
 		e->disp = (int64_t)(target -
-				    seg_base(e->in->d, e->in->now, used_segment(e, false)));
+				    diff_seg_base(e->in->d, e->in->now, used_segment(e, false)));
 		return;
 	}
 	if (e->adsize == 2) {

@@ -18,7 +18,9 @@ const struct diff_desc diff_ldt[DIFF_NLDT] = {
 	[5] = { .limit = 0xfffff, .pages = true, .seg32 = true, .contents = 2,
 		.read_exec_only = true },
 	[6] = { .base = DIFF_LOW, .limit = 0xffff, .seg32 = true, .not_present = true },
-	[7] = { .limit = 0xfffff, .pages = true, .seg32 = true, .contents = 3 },
+	/* Linux takes conforming code only if it is not present. */
+	[7] = { .limit = 0xfffff, .pages = true, .seg32 = true, .contents = 3,
+		.not_present = true },
 	[8] = { .limit = 0xfffff, .pages = true, .seg32 = true },
 };
 

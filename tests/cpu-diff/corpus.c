@@ -163,7 +163,8 @@ static int read_line(struct diff_case *d, const char *word, uint64_t a, const ch
 	return 0;
 }
 
-int diff_case_read(struct diff_case *d, const char *path, struct err *err)
+int diff_case_read(struct diff_case *d, const uint64_t *features, const char *path,
+		   struct err *err)
 {
 	char line[512], word[16], first[256], rest[256];
 	unsigned number = 0;
@@ -174,6 +175,7 @@ int diff_case_read(struct diff_case *d, const char *path, struct err *err)
 	memset(d, 0, sizeof(*d));
 	diff_regs_init(&d->init);
 	d->want_row = -1;
+	d->features = features;
 	while (fgets(line, sizeof(line), in)) {
 		number++;
 		rest[0] = '\0';

@@ -80,6 +80,7 @@ struct diff_insn {
 
 struct diff_case {
 	uint64_t seed;
+	const uint64_t *features; /* for decoding; not owned */
 	int want_row;  /* as given to diff_generate(); for the report */
 	unsigned mode; /* X86_MODE_16, _32 or _64 (of protected and long mode) */
 	bool high;     /* runs at DIFF_HIGH; 64-bit code only */
@@ -175,11 +176,20 @@ enum diff_rule {
 	DIFF_FAULTS, /* never completes at CPL 3; has to be tried */
 	DIFF_SKIP,   /* not run, or not offered */
 };
+enum diff_image {
+	DIFF_IMAGE_NONE,
+	DIFF_IMAGE_FX,
+	DIFF_IMAGE_XSAVE,
+	DIFF_IMAGE_ANY,
+	DIFF_IMAGE_ENV,
+};
 struct diff_row_info {
 	enum diff_rule rule;
 	const char *why;
-	uint64_t flags; /* arithmetic flags that are not compared once it ran */
-	bool weak_dest; /* its results differ by design: only that it runs is compared */
+	bool weak;        /* its result differs by design: only that it runs is compared */
+	bool last;        /* nothing may follow it: what it left is not the same */
+	bool loose_fault; /* where and how it faults is not compared */
+	enum diff_image image; /* what it stores, some fields of which do not count */
 };
 const struct diff_row_info *diff_row_info(unsigned row);
 const char *diff_row_id(unsigned row); /* enumerator without X86_OP_ */
@@ -197,6 +207,8 @@ struct diff_enc {
 	bool wild;                   /* odd prefixes, faulting addresses welcome */
 	bool mutate;                 /* spoil it a little: mostly #UD */
 	int force_rm;                /* this register in ModRM.rm; -1: any */
+	int force_w;                 /* REX.W; -1: any */
+	bool no_66;
 	bool has_target;             /* memory operand at linear address target */
 	uint64_t target;
 };
@@ -204,6 +216,9 @@ int must_check diff_encode(const struct diff_enc *e, unsigned row, struct diff_i
 /* The same for given bytes: decodes, fills row and len. */
 int must_check diff_decode(const struct diff_case *d, const uint64_t *features,
 			   const uint8_t *bytes, size_t avail, struct x86_insn *i);
+
+/* Base of a segment for code of this case; descriptors' limits do not matter here. */
+uint64_t diff_seg_base(const struct diff_case *d, const struct diff_regs *now, unsigned seg);
 
 /* Random state. (values.c) */
 uint64_t diff_value(struct diff_rng *r, unsigned size_bytes);
@@ -246,6 +261,7 @@ void diff_report(struct diff_pair *p, struct diff_case *d, FILE *out);
 
 /* Text form of a case. (corpus.c) */
 void diff_case_write(const struct diff_case *d, FILE *out);
-int must_check diff_case_read(struct diff_case *d, const char *path, struct err *err);
+int must_check diff_case_read(struct diff_case *d, const uint64_t *features, const char *path,
+			      struct err *err);
 
 #endif

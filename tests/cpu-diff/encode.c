@@ -107,7 +107,11 @@ static void pick_sizes(struct enc *e)
 	 * (SDM and APM, vol. 2 and 3, "near branches"): not tried. */
 	if (m64 && (w->attr & X86_A_F64))
 		e->p66 = false;
+	if (e->in->no_66)
+		e->p66 = false;
 	e->rex_w = w->vw == X86_W_1 || (w->vw == X86_W_ANY && rng_pct(r, 40));
+	if (e->in->force_w >= 0)
+		e->rex_w = e->in->force_w;
 	if (w->vex == X86_LEGACY && !m64)
 		e->rex_w = false;
 	e->vl = w->vl == X86_L_256 || (w->vl == X86_L_ANY && rng_pct(r, 50));
@@ -285,6 +289,15 @@ static void set_fix(const struct enc *e, struct diff_insn *out)
 	const struct x86_row *w = e->row;
 
 	out->fix = DIFF_FIX_NONE;
+	if (HAS(w, Ap) && rng_pct(e->in->rng, 85)) {
+		unsigned n = e->opsize == 2 ? 2 : 4;
+
+		out->fix = DIFF_FIX_ABS;
+		out->fix_size = (uint8_t)n;
+		out->fix_off = (uint8_t)(out->len - n - 2);
+		st_le16(out->bytes + out->len - 2, diff_cs(e->in->d));
+		return;
+	}
 	if (!HAS(w, Jb) && !HAS(w, Jz))
 		return;
 	out->fix = DIFF_FIX_REL;
@@ -336,6 +349,8 @@ static bool acceptable(const struct enc *e, const struct x86_insn *i, unsigned w
 {
 	unsigned got = i->row->id;
 
+	if (got == X86_OP_INT_Ib && (uint8_t)i->imm == 0x80)
+		return false; /* Linux's system call */
 	if (got == want)
 		return true;
 	return e->in->mutate && (got == X86_OP_UD || diff_row_info(got)->rule != DIFF_SKIP);

@@ -9,10 +9,11 @@
 
 #include "tests/cpu-diff/gen_priv.h"
 
-static bool is_rel(unsigned row)
+static bool has_target(unsigned row)
 {
 	for (unsigned k = 0; k < 4; k++)
-		if (x86_rows[row].opnd[k] == X86_O_Jb || x86_rows[row].opnd[k] == X86_O_Jz)
+		if (x86_rows[row].opnd[k] == X86_O_Jb || x86_rows[row].opnd[k] == X86_O_Jz ||
+		    x86_rows[row].opnd[k] == X86_O_Ap)
 			return true;
 	return false;
 }
@@ -65,7 +66,7 @@ static bool encode_one(struct grow *w, unsigned row, bool wild, bool mutate)
 {
 	struct diff_enc e = {
 		.rng = w->r, .d = w->d, .features = w->g->features, .now = &w->now,
-		.wild = wild, .mutate = mutate, .force_rm = -1,
+		.wild = wild, .mutate = mutate, .force_rm = -1, .force_w = -1,
 	};
 	struct diff_insn tmp, *i;
 	unsigned target;
@@ -82,7 +83,7 @@ static bool encode_one(struct grow *w, unsigned row, bool wild, bool mutate)
 		return false;
 	tmp.conditional = i->conditional;
 	*i = tmp;
-	if (i->fix != DIFF_FIX_NONE && is_rel(row)) {
+	if (i->fix != DIFF_FIX_NONE && has_target(row)) {
 		target = w->d->n + (w->loop_to >= 0 ? 0 : rng_below(w->r, 3));
 		i->target = (uint8_t)(w->loop_to >= 0 ? (unsigned)w->loop_to : target);
 		if (w->loop_to < 0 && target > w->cond_until)
@@ -131,7 +132,7 @@ static void grow_loop(struct grow *w)
 	for (unsigned t = 0; t < 20 && w->d->n < start + body; t++) {
 		unsigned row = pick_row(w), n = w->d->n;
 
-		if (is_rel(row) || (x86_rows[row].attr & X86_A_END))
+		if (has_target(row) || (x86_rows[row].attr & X86_A_END) || diff_row_info(row)->last)
 			continue;
 		if (grow_by(w, row, false, false, false) && w->now.gpr[X86_RCX] != count) {
 			w->d->n = (uint8_t)n;
@@ -151,6 +152,7 @@ static void begin(struct grow *w, uint64_t seed)
 
 	memset(d, 0, offsetof(struct diff_case, mem));
 	d->seed = seed;
+	d->features = w->g->features;
 	d->mode = X86_MODE_64;
 	if (p < 12 && (w->g->modes >> X86_MODE_32 & 1))
 		d->mode = X86_MODE_32;
@@ -188,12 +190,12 @@ void diff_generate(struct diff_gen *g, uint64_t seed, int row, struct diff_case 
 	struct diff_rng first = { seed }, rng = { rng64(&first) };
 	struct grow w = { .g = g, .r = &rng, .d = d, .row = row, .loop_to = -1 };
 	unsigned want, style;
-	bool weak = false; /* what came cannot be built upon */
+	bool ended = false; /* what came cannot be built upon */
 
 	begin(&w, seed);
 	want = 1 + rng_below(&rng, 14);
 	style = rng_below(&rng, 100);
-	for (unsigned t = 0; t < 80 && d->n < want && !w.faulted && !weak; t++) {
+	for (unsigned t = 0; t < 80 && d->n < want && !w.faulted && !ended; t++) {
 		bool last = d->n + 1u >= want;
 		unsigned pick = row >= 0 && (last || rng_pct(&rng, 30)) ? (unsigned)row
 									 : pick_row(&w);
@@ -203,8 +205,9 @@ void diff_generate(struct diff_gen *g, uint64_t seed, int row, struct diff_case 
 
 		if (style < 4 && d->n < 8 && t % 8 == 7)
 			grow_loop(&w);
-		else if (diff_row_info(pick)->weak_dest)
-			weak = grow_by(&w, pick, false, false, false);
+		else if (diff_row_info(pick)->last)
+			ended = (last || rng_pct(&rng, 20)) &&
+				grow_by(&w, pick, false, false, rng_pct(&rng, 20));
 		else
 			grow_by(&w, pick, style > 85 && (last || rng_pct(&rng, 30)),
 				style > 92 && rng_pct(&rng, 40), fault_ok);

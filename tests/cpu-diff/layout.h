@@ -30,6 +30,7 @@
 #define DIFF_IMG_NMXCSR 8
 #define DIFF_IMG_SELS 0x2040
 #define DIFF_IMG_NSELS 16
+#define DIFF_IMG_FAR 0x2100 /* DIFF_IMG_NSELS pointers of 16 bytes */
 #define DIFF_IMG_FXSAVE 0x2200
 #define DIFF_IMG_XSAVE 0x2800
 

@@ -172,7 +172,7 @@ static void run_file(struct run *r, const char *path)
 {
 	struct err err = { "" };
 
-	if (diff_case_read(&r->d, path, &err)) {
+	if (diff_case_read(&r->d, r->pair.features, path, &err)) {
 		fprintf(stderr, "cpu-diff: %s\n", err.text);
 		r->mismatches++;
 		return;
@@ -256,11 +256,12 @@ static int set_up(struct run *r, struct err *err)
 {
 	bool native = !strcmp(r->opt.engine, "native");
 
-	r->pair.native = native_new(err);
-	if (!r->pair.native)
-		return -1;
+	/* The engine first: it may catch signals, which the harness then passes on. */
 	r->engine = engine_new(native ? "interp" : r->opt.engine, err);
 	if (!r->engine)
+		return -1;
+	r->pair.native = native_new(err);
+	if (!r->pair.native)
 		return -1;
 	r->pair.engine = native ? NULL : r->engine;
 	r->pair.features = r->gen.features = engine_features(r->engine);

@@ -187,18 +187,104 @@ static void prepare_cmpxchg(struct grow *w, const struct x86_row *row, struct di
 		gen_mov(w, X86_RDX, half == 4 ? ld_le32(p + 4) : ld_le64(p + 8));
 }
 
-static void prepare_selector(struct grow *w, struct diff_enc *e)
+static uint16_t some_selector(struct grow *w)
 {
 	static const uint16_t sels[] = { 0, 1, 3, 0x10, 0x18, 0x23, 0x28, 0x2a, 0x2b, 0x33, 0x40,
 					 0x43, 0x50, 0x63, 0x7b, 0x83, DIFF_LDT(0), DIFF_LDT(1),
 					 DIFF_LDT(2), DIFF_LDT(3), DIFF_LDT(4), DIFF_LDT(5),
 					 DIFF_LDT(6), DIFF_LDT(7), DIFF_LDT(8), 0x44,
-					 DIFF_LDT(9), 0xffff };
+					 DIFF_LDT(9), 0xffff, 0x2b, 0x2b, 0 };
+
+	return sels[rng_below(w->r, array_size(sels))];
+}
+
+static unsigned other_reg(struct grow *w, unsigned reg)
+{
+	unsigned v = any_reg(w);
+
+	return v == reg ? (reg == X86_RAX ? X86_RCX : X86_RAX) : v;
+}
+
+/* Far returns: the frame on the stack, in pushes of the mode's own width. */
+static void prepare_far_ret(struct grow *w, const struct x86_row *row, struct diff_enc *e)
+{
+	unsigned reg = any_reg(w), ahead = rng_below(w->r, 3) + 1;
+	bool iret = named(row, "iret");
+
+	if (rng_pct(w->r, 15))
+		return;
+	prepare_stack(w);
+	e->no_66 = true;
+	e->force_w = w->d->mode == X86_MODE_64;
+	if (iret && w->d->mode == X86_MODE_64) {
+		uint64_t rsp = w->now.gpr[X86_RSP];
+
+		gen_mov(w, reg, w->now.sel[X86_SS]);
+		gen_push(w, reg);
+		gen_mov(w, reg, rsp - rng_below(w->r, 8) * 8);
+		gen_push(w, reg);
+	}
+	if (iret) {
+		gen_mov(w, reg, (rng64(w->r) & (X86_FL_ARITH | X86_FL_DF | X86_FL_ID)) | 0x202);
+		gen_push(w, reg);
+	}
+	gen_mov(w, reg, w->now.sel[X86_CS]);
+	gen_push(w, reg);
+	gen_mov_target(w, reg, ahead + 1);
+	gen_push(w, reg);
+}
+
+/* Far jumps through memory: m16:16 or m16:32 on the stack. (m16:64 is Intel's
+ * alone, so that 64-bit code does it in the low alias only.) */
+static void prepare_far_mem(struct grow *w, struct diff_enc *e)
+{
+	unsigned reg = any_reg(w), reg2 = other_reg(w, reg);
+
+	if (rng_pct(w->r, 20) || w->d->high)
+		return;
+	prepare_stack(w);
+	e->no_66 = true;
+	e->force_w = 0;
+	gen_mov(w, reg2, w->now.sel[X86_CS]);
+	if (w->d->mode != X86_MODE_64)
+		gen_push(w, reg2);
+	gen_mov_target(w, reg, rng_below(w->r, 3) + 2);
+	if (w->d->mode == X86_MODE_64) {
+		/* mov r, target | selector << 32 */
+		struct diff_insn *i = &w->d->insn[w->d->n - 1];
+
+		st_le16(i->bytes + i->fix_off + 4, w->now.sel[X86_CS]);
+		i->fix_size = 4;
+	}
+	gen_push(w, reg);
+	e->has_target = true;
+	e->target = w->now.gpr[X86_RSP] + diff_cs_base(w->d);
+}
+
+static void prepare_pop(struct grow *w, const struct x86_row *row)
+{
+	unsigned reg = any_reg(w), o = row->opnd[0];
+
+	prepare_stack(w);
+	if (o >= X86_O_ES && o <= X86_O_GS && rng_pct(w->r, 85)) {
+		gen_mov(w, reg, some_selector(w));
+		gen_push(w, reg);
+	} else if (named(row, "popf")) {
+		gen_mov(w, reg, (rng64(w->r) & (X86_FL_ARITH | X86_FL_DF | X86_FL_ID | X86_FL_NT |
+						X86_FL_IOPL | X86_FL_IF | X86_FL_RF |
+						X86_FL_VM)) |
+				(rng_pct(w->r, 4) ? X86_FL_TF : 0));
+		gen_push(w, reg);
+	}
+}
+
+static void prepare_selector(struct grow *w, struct diff_enc *e)
+{
 	unsigned reg = any_reg(w);
 
 	if (rng_pct(w->r, 30))
 		return;
-	gen_mov(w, reg, sels[rng_below(w->r, array_size(sels))]);
+	gen_mov(w, reg, some_selector(w));
 	e->force_rm = (int)reg;
 }
 
@@ -220,8 +306,13 @@ void gen_prepare(struct grow *w, unsigned row, struct diff_enc *e)
 		prepare_selector(w, e);
 	else if (named(x, "xlat") && rng_pct(w->r, 80))
 		gen_mov(w, X86_RBX, data_pointer(w));
-	else if (!strncmp(x->name, "push", 4) || !strncmp(x->name, "pop", 3) ||
-		 named(x, "call") || named(x, "enter") || named(x, "leave"))
+	else if (named(x, "ret far") || named(x, "iret"))
+		prepare_far_ret(w, x, e);
+	else if ((named(x, "jmp far") || named(x, "call far")) && x->opnd[0] == X86_O_M)
+		prepare_far_mem(w, e);
+	else if (!strncmp(x->name, "pop", 3) && strcmp(x->name, "popcnt"))
+		prepare_pop(w, x);
+	else if (!strncmp(x->name, "push", 4) || named(x, "call") || named(x, "enter") || named(x, "leave"))
 		prepare_stack(w);
 	else if (!strcmp(x->name, "maskmovdqu") || !strcmp(x->name, "maskmovq") ||
 		 !strcmp(x->name, "vmaskmovdqu"))

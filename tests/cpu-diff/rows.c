@@ -16,16 +16,20 @@ struct entry {
 };
 
 static const struct entry table[] = {
-#define DIFF_ROW(id, rule_, why_)                                                              \
-	{ X86_OP_##id, { .rule = DIFF_##rule_, .why = why_ } },
-#define DIFF_FLAGS(id, flags_, why_)                                                           \
-	{ X86_OP_##id, { .rule = DIFF_RUN, .why = why_, .flags = flags_ } },
-#define DIFF_WEAK(id, why_)                                                                    \
-	{ X86_OP_##id, { .rule = DIFF_RUN, .why = why_, .weak_dest = true } },
+#define DIFF_ROW(id, kind, why_) { X86_OP_##id, { DIFF_ROW_##kind, .why = why_ } },
+#define DIFF_ROW_SKIP .rule = DIFF_SKIP
+#define DIFF_ROW_FAULTS .rule = DIFF_FAULTS
+#define DIFF_ROW_FAULTS_LOOSE .rule = DIFF_FAULTS, .loose_fault = true
+#define DIFF_WEAK(id, why_) { X86_OP_##id, { .weak = true, .last = true, .why = why_ } },
+#define DIFF_LOOSE(id, why_) { X86_OP_##id, { .loose_fault = true, .why = why_ } },
+#define DIFF_IMAGE(id, kind, why_)                                                             \
+	{ X86_OP_##id,                                                                         \
+	  { .loose_fault = true, .last = true, .image = DIFF_IMAGE_##kind, .why = why_ } },
 #include "tests/cpu-diff/rows.def"
 #undef DIFF_ROW
-#undef DIFF_FLAGS
 #undef DIFF_WEAK
+#undef DIFF_LOOSE
+#undef DIFF_IMAGE
 };
 
 const struct diff_row_info *diff_row_info(unsigned row)

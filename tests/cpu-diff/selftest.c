@@ -123,7 +123,7 @@ static int test_text(struct diff_pair *p, struct diff_gen *g, struct diff_case *
 	native_run(p->native, d, &p->want);
 	diff_case_write(d, out);
 	fclose(out);
-	if (diff_case_read(again, path, &err))
+	if (diff_case_read(again, p->features, path, &err))
 		code = fail(err.text);
 	else if (memcmp(again->code, d->code, DIFF_CODE_LEN) ||
 		 memcmp(again->mem, d->mem, DIFF_MEM_LEN) ||

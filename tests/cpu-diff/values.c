@@ -211,8 +211,13 @@ static void put_images(struct diff_rng *r, uint8_t *page)
 
 	for (unsigned k = 0; k < DIFF_IMG_NMXCSR; k++)
 		st_le32(page + DIFF_IMG_MXCSR % 4096 + 4 * k, random_mxcsr(r));
-	for (unsigned k = 0; k < DIFF_IMG_NSELS; k++)
+	for (unsigned k = 0; k < DIFF_IMG_NSELS; k++) {
+		uint8_t *far_ptr = page + DIFF_IMG_FAR % 4096 + 16 * k;
+
 		st_le16(page + DIFF_IMG_SELS % 4096 + 2 * k, sels[k]);
+		for (unsigned at = 2; at <= 8; at *= 2) /* behind 16-, 32-, 64-bit offsets */
+			st_le16(far_ptr + at, sels[k]);
+	}
 	memset(&f, 0, sizeof(f));
 	random_fpu(r, &f);
 	diff_fpu_to_xsave(&f, page + DIFF_IMG_XSAVE % 4096, 7);

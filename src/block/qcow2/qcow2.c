@@ -170,11 +170,11 @@ static int qcow2_info(struct block_node *n, struct block_info *i, struct err *er
 	i->corrupt = q->incompat & QC_INCOMPAT_CORRUPT;
 	i->encrypted = q->crypt;
 	block_info_note(i, "compat", q->version >= 3 ? "1.1" : "0.10");
-	if (q->version >= 3) {
-		block_info_note(i, "compression type",
-				q->compression == QC_COMP_ZSTD ? "zstd" : "zlib");
+	block_info_note(i, "compression type", q->compression == QC_COMP_ZSTD ? "zstd" : "zlib");
+	if (q->version >= 3)
 		block_info_note(i, "lazy refcounts", q->lazy ? "true" : "false");
-		block_info_note_num(i, "refcount bits", 1u << q->refcount_order);
+	block_info_note_num(i, "refcount bits", 1u << q->refcount_order);
+	if (q->version >= 3) {
 		block_info_note(i, "corrupt", i->corrupt ? "true" : "false");
 		block_info_note(i, "extended l2", q->ext_l2 ? "true" : "false");
 	}

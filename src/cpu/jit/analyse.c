@@ -97,6 +97,12 @@ uint16_t jit_flags_read(const struct x86_insn *i, uint16_t want_after)
 
 	if (is_shift_by_constant(i))
 		return 0;
+	switch (row->id) {
+	case X86_OP_MUL_Eb: case X86_OP_MUL_Ev: case X86_OP_IMUL_Eb: case X86_OP_IMUL_Ev:
+	case X86_OP_IMUL_GvEv: case X86_OP_IMUL_GvEvIz: case X86_OP_IMUL_GvEvIb:
+		/* Undefined after it; some processors leave them as they were. */
+		return want_after & ~(X86_FL_CF | X86_FL_OF);
+	}
 	/* Read only because they may stay as they are. */
 	if (row->flags_read == X86_FL_ARITH && row->flags_write == X86_FL_ARITH)
 		switch (row->id) {

@@ -176,7 +176,7 @@ static inline void a_store(struct asm_buf *a, unsigned size, struct a_rm rm, uns
 
 static inline void a_mov(struct asm_buf *a, unsigned size, unsigned to, unsigned from)
 {
-	a_rr(a, 0x89, size, from, A_REG(to));
+	a_rr(a, size == 1 ? 0x88 : 0x89, size, from, A_REG(to));
 }
 
 static inline void a_lea(struct asm_buf *a, unsigned size, unsigned reg, struct a_rm rm)

@@ -121,7 +121,8 @@ uint64_t jit_miss(struct x86_cpu *c, uint64_t lin, uint32_t what)
 
 	j->stats.tlb_misses++;
 	jit_flags_from_ax(c);
-	if ((c->code64 && !x86_canonical(lin)) || (lin & 0xfff) + size > 4096)
+	if ((c->code64 && !x86_canonical(lin)) || (lin & 0xfff) + size > 4096 ||
+	    cls == X86_TLB_USER_AC)
 		return 0;
 	if (side->page != (lin & ~0xfffull) || !(side->flags & right))
 		x86_tlb_fill(c, cls, lin, acc);

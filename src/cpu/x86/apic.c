@@ -591,13 +591,14 @@ static int post_load(void *obj, unsigned version, struct err *err)
 	struct apic *a = obj;
 	uint64_t base = atomic_load(&a->base);
 
-	if (a->timer.vt && a->start_age_ns >= 0)
+	if (a->start_age_ns < 0 || a->start_age_ns > INT64_MAX / 4)
+		return err_set(err, -EINVAL, "the local APIC's timer started %lld ns ago",
+			       (long long)a->start_age_ns);
+	if (a->timer.vt)
 		a->start_ns = vtime_now_ns(a->timer.vt) - a->start_age_ns;
 	if (base & 0x2ff || (base & (APIC_BASE_EN | APIC_BASE_EXTD)) == APIC_BASE_EXTD)
 		return err_set(err, -EINVAL, "the local APIC's base is %#llx",
 			       (unsigned long long)base);
-	if (a->start_age_ns < 0)
-		return err_set(err, -EINVAL, "the local APIC's timer starts in the future");
 	/* Vectors below 16 are never requested (SDM 11.5.2). */
 	if ((a->irr[0] | a->isr[0]) & 0xffff)
 		return err_set(err, -EINVAL, "the local APIC holds vectors below 16");

@@ -115,7 +115,7 @@ void x86_task_cr3(struct x86_cpu *c, uint64_t cr3)
 	switch_cr3(c, cr3);
 }
 
-static uint64_t cr4_valid(const struct x86_cpu *c)
+uint64_t x86_cr4_valid(const struct x86_cpu *c)
 {
 	static const struct { uint64_t bit; enum x86_feature feature; } by_feature[] = {
 		{ X86_CR4_UMIP, X86_F_UMIP },	      { X86_CR4_FSGSBASE, X86_F_FSGSBASE },
@@ -138,7 +138,7 @@ void x86_write_cr4(struct x86_cpu *c, uint64_t v)
 			       X86_CR4_SMEP | X86_CR4_SMAP;
 	uint64_t changed = c->cr4 ^ v;
 
-	if (v & ~cr4_valid(c))
+	if (v & ~x86_cr4_valid(c))
 		x86_raise_gp0(c);
 	if (x86_long(c) && !(v & X86_CR4_PAE))
 		x86_raise_gp0(c);

@@ -98,6 +98,7 @@ void x86_io_breakpoint(struct x86_cpu *c, uint16_t port, unsigned size)
 /* DR4 and DR5 are DR6 and DR7 unless CR4.DE makes them undefined. */
 static unsigned alias(struct x86_cpu *c, unsigned n)
 {
+	n &= 7;
 	if (n == 4 || n == 5) {
 		if (c->cr4 & X86_CR4_DE)
 			x86_raise_ud(c);

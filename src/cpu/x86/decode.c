@@ -341,6 +341,15 @@ static int undefined(const struct dec *d, struct x86_insn *out)
 	return out->len;
 }
 
+/* Bytes ran out: d->status, but UD0 and UD1 do not wait for an operand that some
+ * processors do not give them (AMD APM vol. 3, UD0). */
+static int out_of_bytes(const struct dec *d, unsigned row, struct x86_insn *out)
+{
+	if (d->status == 0 && (row == X86_OP_UD0 || row == X86_OP_UD1))
+		return undefined(d, out);
+	return d->status;
+}
+
 /* Everything after the row is known. */
 static int read_operands(struct dec *d, const struct x86_match *m, bool modrm, unsigned mode,
 			 struct x86_insn *out)
@@ -357,7 +366,7 @@ static int read_operands(struct dec *d, const struct x86_match *m, bool modrm, u
 		if (out->modrm >= 0xc0)
 			out->rm = reg_number(p->rm, out->modrm & 7, d->rex & REX_B ? 8 : 0, d->rex);
 		else if (!read_mem(d, out, p->flags & X86_PLAN_VSIB))
-			return d->status;
+			return out_of_bytes(d, m->row, out);
 	} else if (p->flags & X86_PLAN_OPREG) {
 		out->rm = reg_number(p->rm, out->opcode & 7, d->rex & REX_B ? 8 : 0, d->rex);
 	}
@@ -381,8 +390,6 @@ static int read_operands(struct dec *d, const struct x86_match *m, bool modrm, u
 		return undefined(d, out);
 	size = (unsigned)__builtin_ctz(out->opsize);
 	out->fn = out->mem ? row->fn_mem[size] : row->fn[size];
-	if (!out->fn) /* only until every row's function is written */
-		return undefined(d, out);
 	if (row->attr & (X86_A_REP | X86_A_REPCC))
 		out->rep = d->rep;
 	out->len = (uint8_t)d->pos;
@@ -426,13 +433,17 @@ int x86_decode(const uint8_t *bytes, size_t avail, unsigned mode, const uint64_t
 		return undefined(&d, out);
 	if (slot->modrm) {
 		if (!have(&d, 1))
-			return d.status;
+			return out_of_bytes(&d, x86_matches[slot->first].row, out);
 		out->modrm = d.bytes[d.pos++];
 		if (slot->modrm == X86_MODRM_REG)
 			out->modrm |= 0xc0;
 	}
 	m = find_row(&d, slot, mode, op, out->modrm, features);
-	if (!m)
+	if (!m) {
+		/* Undefined for the processor, too, only with its operand read. */
+		if (slot->modrm && out->modrm < 0xc0 && !read_mem(&d, out, false))
+			return d.status;
 		return undefined(&d, out);
+	}
 	return read_operands(&d, m, slot->modrm, mode, out);
 }

@@ -44,31 +44,29 @@ bool x86_x87_pending(struct x86_cpu *c)
 	return false;
 }
 
-/* SDM vol. 1, 9.5: every MMX instruction but EMMS sets TOP to 0 and all tags to
- * valid. fx.st is in stack order, so the registers move with TOP. */
-void x86_mmx_enter(struct x86_cpu *c)
+void x86_set_top(struct x86_cpu *c, unsigned top)
 {
-	unsigned top = X86_FSW_TOP(c->fx.fsw);
+	unsigned move = (top - X86_FSW_TOP(c->fx.fsw)) & 7;
 	uint8_t st[8][16];
 
-	c->fx.ftw = 0xff;
-	if (!top)
+	c->fx.fsw = (uint16_t)((c->fx.fsw & ~0x3800) | top << 11);
+	if (!move)
 		return;
 	memcpy(st, c->fx.st, sizeof(st));
 	for (unsigned n = 0; n < 8; n++)
-		memcpy(c->fx.st[n], st[(n - top) & 7], sizeof(st[0]));
-	c->fx.fsw &= (uint16_t)~0x3800;
+		memcpy(c->fx.st[n], st[(n + move) & 7], sizeof(st[0]));
+}
+
+/* SDM vol. 1, 9.5: every MMX instruction sets TOP to 0 and all tags to valid. */
+void x86_mmx_enter(struct x86_cpu *c)
+{
+	c->fx.ftw = 0xff;
+	x86_set_top(c, 0);
 }
 
 void x86_fninit(struct x86_cpu *c)
 {
-	unsigned top = X86_FSW_TOP(c->fx.fsw);
-	uint8_t st[8][16];
-
-	/* The physical registers keep their values; TOP becomes 0. */
-	memcpy(st, c->fx.st, sizeof(st));
-	for (unsigned n = 0; n < 8; n++)
-		memcpy(c->fx.st[n], st[(n - top) & 7], sizeof(st[0]));
+	x86_set_top(c, 0);
 	c->fx.fcw = 0x37f;
 	c->fx.fsw = 0;
 	c->fx.ftw = 0;

@@ -114,7 +114,7 @@ static bool allowed(const struct x86_cpu *c, unsigned cls, uint64_t rights, enum
 
 	if (acc == X86_ACC_X && (rights & PTE_NX))
 		return false;
-	if (cls == X86_TLB_USER)
+	if (cls >= X86_TLB_USER)
 		return user_page && (acc != X86_ACC_W || (rights & PTE_W));
 	if (acc == X86_ACC_X)
 		return !(user_page && (c->cr4 & X86_CR4_SMEP));
@@ -125,7 +125,7 @@ static bool allowed(const struct x86_cpu *c, unsigned cls, uint64_t rights, enum
 
 static uint32_t fault_code(const struct x86_cpu *c, unsigned cls, enum x86_access acc)
 {
-	uint32_t code = cls == X86_TLB_USER ? X86_PF_U : 0;
+	uint32_t code = cls >= X86_TLB_USER ? X86_PF_U : 0;
 	bool nx = (c->efer & X86_EFER_NX) && (c->cr4 & X86_CR4_PAE);
 
 	if (acc == X86_ACC_W)
@@ -297,6 +297,8 @@ static void entry_fill(struct x86_cpu *c, unsigned cls, uint64_t lin, const stru
 	f = entry_flags(c, cls, page, w, s);
 	*side = (struct x86_tlb_side){ .page = page, .gpa = w->gpa, .flags = f };
 	t->host = s ? (uint64_t)(uintptr_t)(s->host + (w->gpa - s->gpa)) : 0;
+	if (cls == X86_TLB_USER_AC)
+		return;
 	if ((f & (X86_TLBF_R | X86_TLBF_MMIO_R | X86_TLBF_WATCH)) == X86_TLBF_R)
 		t->tag_r = page;
 	if ((f & (X86_TLBF_W | X86_TLBF_MMIO_W | X86_TLBF_WATCH)) == X86_TLBF_W &&
@@ -511,10 +513,18 @@ void x86_store_buf(struct x86_cpu *c, unsigned cls, uint64_t lin, const void *bu
 		x86_data_breakpoint(c, lin, len, true);
 }
 
+/* Alignment comes before translation. */
+static void check_alignment(struct x86_cpu *c, unsigned cls, uint64_t lin, unsigned size)
+{
+	if (unlikely(cls == X86_TLB_USER_AC && lin & (size - 1)))
+		x86_raise_err(c, X86_EXC_AC, 0);
+}
+
 uint64_t x86_load_slow(struct x86_cpu *c, unsigned cls, uint64_t lin, unsigned size)
 {
 	uint64_t v = 0;
 
+	check_alignment(c, cls, lin, size);
 	if ((lin & 0xfff) + size <= 4096) {
 		struct place p = place_of(c, cls, lin, X86_ACC_R);
 
@@ -537,6 +547,7 @@ void x86_store_slow(struct x86_cpu *c, unsigned cls, uint64_t lin, uint64_t v, u
 {
 	struct place p;
 
+	check_alignment(c, cls, lin, size);
 	if ((lin & 0xfff) + size > 4096) {
 		x86_store_buf(c, cls, lin, &v, size);
 		return;
@@ -578,6 +589,7 @@ void *x86_rmw_ptr_slow(struct x86_cpu *c, unsigned cls, uint64_t lin, unsigned s
 {
 	struct place p;
 
+	check_alignment(c, cls, lin, size);
 	x86_probe(c, cls, lin, size, X86_ACC_W);
 	if ((lin & 0xfff) + size > 4096)
 		return NULL;

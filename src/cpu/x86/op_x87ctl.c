@@ -118,9 +118,10 @@ static unsigned env_store(const struct x86_cpu *c, unsigned opsize, uint8_t *p)
 static void env_load(struct x86_cpu *c, unsigned opsize, const uint8_t *p)
 {
 	unsigned step = opsize == 2 ? 2 : 4, ftw = 0;
-	uint16_t tags = ld_le16(p + 2 * step);
+	uint16_t tags = ld_le16(p + 2 * step), fsw = ld_le16(p + step);
 
-	c->fx.fsw = ld_le16(p + step);
+	x86_set_top(c, X86_FSW_TOP(fsw));
+	c->fx.fsw = fsw;
 	for (unsigned n = 0; n < 8; n++)
 		if ((tags >> 2 * n & 3) != 3)
 			ftw |= 1u << n;

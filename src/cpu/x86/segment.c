@@ -235,7 +235,8 @@ void x86_update_mode(struct x86_cpu *c)
 	c->stack32 = c->seg[X86_SS].attr & X86_SEG_DB;
 	c->seg_flat = flat_segments(c);
 	if (c->cpl == 3)
-		c->tlb_class = X86_TLB_USER;
+		c->tlb_class = c->cr0 & X86_CR0_AM && c->rflags & X86_FL_AC ? X86_TLB_USER_AC
+									     : X86_TLB_USER;
 	else if (!(c->cr4 & X86_CR4_SMAP) || (c->rflags & X86_FL_AC))
 		c->tlb_class = X86_TLB_KERNEL_AC;
 	else

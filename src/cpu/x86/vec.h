@@ -16,6 +16,9 @@
 _Noreturn void x86_vec_unavailable(struct x86_cpu *c, uint32_t attr);
 _Noreturn void x86_simd_exception(struct x86_cpu *c);
 bool x86_x87_pending(struct x86_cpu *c);
+/* Sets FSW.TOP. fx.st is in stack order: the physical registers keep their
+ * values, so they move. */
+void x86_set_top(struct x86_cpu *c, unsigned top);
 /* Brings MMn to its fixed place in fx.st, TOP 0, every tag valid. */
 void x86_mmx_enter(struct x86_cpu *c);
 /* FNINIT's state. */

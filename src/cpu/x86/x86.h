@@ -169,8 +169,11 @@ struct x86_tlb_side {
 
 /* Privilege classes, each with a table of its own. KERNEL_AC: supervisor data
  * access while SMAP is suspended by EFLAGS.AC. Implicit supervisor accesses
- * (descriptor tables, TSS) use KERNEL whatever the CPL. */
-enum x86_tlb_class { X86_TLB_KERNEL, X86_TLB_KERNEL_AC, X86_TLB_USER, X86_TLB_CLASSES };
+ * (descriptor tables, TSS) use KERNEL whatever the CPL. USER_AC: CPL 3 with
+ * alignment checking on (CR0.AM and EFLAGS.AC); its table never hits, so that
+ * every access comes by the check. */
+enum x86_tlb_class { X86_TLB_KERNEL, X86_TLB_KERNEL_AC, X86_TLB_USER, X86_TLB_USER_AC,
+		     X86_TLB_CLASSES };
 #define X86_TLB_ENTRIES 2048
 
 enum x86_access { X86_ACC_R = 0, X86_ACC_W = 1, X86_ACC_X = 2 };
@@ -216,7 +219,7 @@ struct x86_jit {
 	uint8_t vec_again;  /* vec_live to be restored after C */
 	uint32_t host_mxcsr;
 	_Atomic uint32_t run_ok; /* 0: leave at the next backward jump */
-	struct x86_jump jump[3][X86_JUMP_SLOTS]; /* by enum x86_tlb_class */
+	struct x86_jump jump[4][X86_JUMP_SLOTS]; /* by enum x86_tlb_class */
 };
 
 struct x86_cpu {
@@ -376,6 +379,8 @@ void x86_iret(struct x86_cpu *c, unsigned opsize);
 void x86_write_cr0(struct x86_cpu *c, uint64_t v);
 void x86_write_cr3(struct x86_cpu *c, uint64_t v);
 void x86_write_cr4(struct x86_cpu *c, uint64_t v);
+/* The bits of CR4 that this CPU has. */
+uint64_t x86_cr4_valid(const struct x86_cpu *c);
 void x86_write_cr8(struct x86_cpu *c, uint64_t v);
 uint64_t x86_read_cr8(struct x86_cpu *c);
 uint64_t x86_read_dr(struct x86_cpu *c, unsigned n);

@@ -14,18 +14,17 @@
 struct i8042 {
 	struct ps2_kbd kbd;
 	struct ps2_mouse mouse;
-	uint8_t config;    /* the command byte */
 	uint8_t status;
 	uint8_t out;       /* output buffer, full when status says so */
-	uint8_t outport;
 	uint8_t command;   /* awaiting its argument at port 60h, 0 none */
-	uint8_t reply;     /* the controller's own byte, waiting for the output buffer */
+	uint8_t reply;     /* a byte of the controller's own, waiting for the output buffer */
 	bool reply_pending, reply_aux;
-	uint8_t ram[32];
+	bool release_next; /* translation: a release prefix has come */
+	uint8_t ram[32];   /* [0]: the command byte */
 	struct irq_line irq_kbd, irq_mouse;
 	struct a20_gate *a20; /* not owned */
 	const struct dev_env *env;
-	struct bus_range data, cmd;
+	struct bus_range ports[2]; /* 60h, 64h */
 };
 
 /* @irq_kbd: IRQ 1, @irq_mouse: IRQ 12; copied. */

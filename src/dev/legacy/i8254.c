@@ -430,8 +430,9 @@ static int channel_post_load(void *obj, unsigned version, struct err *err)
 			       c->latched);
 	if (c->count < 1 || c->count > 0x10000 || c->next_count > 0x10000)
 		return err_set(err, -EINVAL, "count %u, next %u", c->count, c->next_count);
-	if (c->age_ns < 0)
-		return err_set(err, -EINVAL, "it starts in the future");
+	if (c->age_ns < 0 || c->age_ns > INT64_MAX / 4)
+		return err_set(err, -EINVAL, "the count started %lld ns ago",
+			       (long long)c->age_ns);
 	c->start_ns = now_ns(c) - c->age_ns;
 	return 0;
 }

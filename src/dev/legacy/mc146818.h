@@ -26,7 +26,8 @@ struct mc146818 {
 	int64_t held_ns;      /* the guest's time while register B's SET or a stopped
 			       * divider hold the clock */
 	int64_t periodic_ns;  /* virtual time of the last periodic tick */
-	int64_t update_ns;    /* virtual time of the next update's end */
+	int64_t periodic_age_ns; /* the same, as saved: before now */
+	int64_t shown_s;      /* the second of the guest's clock that was handled last */
 	bool held;
 	struct vtimer periodic, update;
 	struct irq_line irq;

@@ -10,7 +10,8 @@
 #include "src/dev/legacy/a20.h"
 
 struct port92 {
-	uint8_t val;
+	bool reset_bit; /* as written; the reset comes when it goes from 0 to 1 */
+	bool a20_open;  /* the gate as saved */
 	struct a20_gate *a20; /* not owned */
 	const struct dev_env *env;
 	struct bus_range ports;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * The two devices behind a keyboard controller: a keyboard (scan code set 2 by
- * default, sets 1 and 3 known) and a mouse (standard, wheel, five buttons).
+ * default, or set 1) and a mouse (standard, wheel, five buttons).
  * Source: IBM PS/2 Hardware Interface Technical Reference, keyboard and auxiliary
  * device sections.
  */
@@ -24,7 +24,7 @@ struct ps2_kbd {
 	struct ps2_queue out;
 	uint8_t command;  /* awaiting its argument, 0 none */
 	uint8_t last;     /* last byte sent, for RESEND */
-	uint8_t set;      /* 1, 2, 3 */
+	uint8_t set;      /* scan code set, 1 or 2 */
 	uint8_t leds, rate;
 	bool scanning;
 };
@@ -35,10 +35,14 @@ struct ps2_mouse {
 	uint8_t rate, resolution;
 	uint8_t rates[3];  /* the last three, for the wheel's magic knock */
 	uint8_t id;        /* 0, 3 or 4 */
-	uint8_t buttons, sent_buttons;
+	uint8_t buttons, sent_buttons; /* bits 0-4 */
 	bool reporting, remote, wrap, scale21;
 	int32_t dx, dy, dz;
 };
+
+/* What the keyboard controller's translation makes of a byte of set 2: the set 1
+ * code (without the release bit). */
+uint8_t ps2_translate(uint8_t set2);
 
 void ps2_kbd_reset(struct ps2_kbd *k);
 void ps2_kbd_write(struct ps2_kbd *k, uint8_t val); /* a byte from the host */
