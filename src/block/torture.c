@@ -84,7 +84,8 @@ static void pick(struct run *u, uint64_t *off, uint64_t *len)
 	uint64_t unit = rnd(u) % 3 ? 512 : 4096;
 
 	*off = rnd(u) % (u->n->len / unit) * unit;
-	*len = min_of((rnd(u) % (rnd(u) % 4 ? 16384 : MAX_IO) / unit + 1) * unit, u->n->len - *off);
+	*len = (rnd(u) % (rnd(u) % 4 ? 16384 : MAX_IO) / unit + 1) * unit;
+	*len = min_of(*len, u->n->len - *off);
 }
 
 static int do_write(struct run *u, bool packed)
