@@ -257,6 +257,7 @@ static int open_target(struct copy *k, struct err *err)
 {
 	struct block_open_opts o = op_open_opts(k->env, k->c->dst_format, BLOCK_OPEN_WRITE);
 	struct block_info i;
+	bool packed;
 	int rc;
 
 	/* Until it is whole the target is nothing anyone relies on: one sync, at the end. */
@@ -269,12 +270,14 @@ static int open_target(struct copy *k, struct err *err)
 			       k->c->dst, (unsigned long long)k->dst->len, k->c->src,
 			       (unsigned long long)k->src->len);
 	k->base = k->dst->backing;
-	if (!k->c->compress)
-		return 0;
 	rc = block_info(k->dst, &i, err);
-	k->pack = i.cluster_bytes;
+	if (rc)
+		return rc;
+	/* Some images hold nothing but compressed data. */
+	packed = k->c->compress || i.compressed;
+	k->pack = packed ? i.cluster_bytes : 0;
 	block_info_fini(&i);
-	if (!rc && (!k->pack || STEP % k->pack))
+	if (packed && (!k->pack || STEP % k->pack))
 		rc = err_set(err, -ENOTSUP, "'%s' cannot hold compressed data", k->c->dst);
 	return rc;
 }

@@ -538,6 +538,24 @@ static int cut_all(struct run *u, const struct mem_data *start)
 
 /* ---- the run ---- */
 
+/* The other formats only stand on their own kind. */
+static int make_typed_base(struct run *u)
+{
+	struct block_create c = { .path = "base", .len = u->base_len, .host = &u->host.host };
+	struct block_open_opts o = { .format = u->t->format, .flags = BLOCK_OPEN_WRITE,
+				     .host = &u->host.host };
+	struct block_node *n;
+	int rc = block_create(block_format(u->t->format), &c, NULL), rc2;
+
+	if (!rc)
+		rc = block_open("base", &o, &n, NULL);
+	if (rc)
+		return rc;
+	rc = block_pwrite(n, 0, u->base, u->base_len);
+	rc2 = block_close(n);
+	return rc ? rc : rc2;
+}
+
 static int make_base(struct run *u)
 {
 	struct mem_data d = { 0 };
@@ -551,7 +569,10 @@ static int make_base(struct run *u)
 	for (uint64_t i = 0; i < u->base_len; i += 8)
 		st_le64(u->base + i, 0xbaULL << 56 | i >> 9);
 	memcpy(d.bytes, u->base, u->base_len);
-	return mem_host_add(&u->host, "base", &d);
+	if (!strcmp(u->t->format, "qcow2"))
+		return mem_host_add(&u->host, "base", &d);
+	free(d.bytes);
+	return make_typed_base(u);
 }
 
 static int set_up(struct run *u, struct err *err)
@@ -562,7 +583,9 @@ static int set_up(struct run *u, struct err *err)
 	struct block_create c = { .path = "disk", .len = u->base_len, .opts = u->t->opts,
 				  .nopts = u->t->nopts, .host = &u->host.host,
 				  .backing_path = u->t->backing ? "base" : NULL,
-				  .backing_format = u->t->backing ? "raw" : NULL };
+				  .backing_format = !u->t->backing		     ? NULL
+						    : strcmp(u->t->format, "qcow2") ? u->t->format
+										     : "raw" };
 	int rc;
 
 	if (!d)

@@ -54,7 +54,7 @@ QCOW2 = ["", "cluster_size=512", "cluster_size=4096", "cluster_size=2M", "compat
          "extended_l2=on,cluster_size=16k", "compression_type=zstd", "preallocation=metadata",
          "preallocation=falloc", "preallocation=full"]
 FORMATS = [("raw", "")] + [("qcow2", o) for o in QCOW2]
-OTHERS = [("vdi", ""), ("vdi", "preallocation=metadata"), ("vmdk", ""),
+OTHERS = [("vdi", ""), ("vdi", "static=on"), ("vmdk", ""),
           ("vmdk", "subformat=monolithicFlat"), ("vmdk", "subformat=twoGbMaxExtentSparse"),
           ("vmdk", "subformat=twoGbMaxExtentFlat"), ("vmdk", "subformat=streamOptimized"),
           ("vpc", ""), ("vpc", "subformat=fixed"), ("vhdx", ""), ("vhdx", "subformat=fixed")]
@@ -118,9 +118,12 @@ def snapshots(d, one, two, fmt, o):
 def chain(d, one, two, fmt, o):
     """Overlays made, rebased and committed by either."""
     base, mid, top = d / "base.raw", d / f"mid.{fmt}", d / f"top.{fmt}"
+    bf = "raw" if fmt == "qcow2" else fmt
     (d / "base.raw").write_bytes((d / "src.raw").read_bytes())
     (d / "base2.raw").write_bytes(disk(99))
-    call(one, "create", "-f", fmt, "-b", "base.raw", "-F", "raw", *opts(o), "mid." + fmt, cwd=d)
+    if bf != "raw":
+        call(one, "convert", "-O", bf, d / "src.raw", d / f"base.{bf}")
+    call(one, "create", "-f", fmt, "-b", f"base.{bf}", "-F", bf, *opts(o), "mid." + fmt, cwd=d)
     io = lambda f, *c: subprocess.run([MODEL_WRITE, "-f", fmt, *sum((["-c", x] for x in c), []), f],
                                       cwd=d, check=True, capture_output=True)
     io("mid." + fmt, "write -P 1 70000 900000", "write -z 3000000 600000")

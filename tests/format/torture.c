@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * torture FORMAT SEED STEPS CUTS [backing=1] [snapshots=1] [resize=1] [plant=1] [OPTION=VALUE ...]
+ * torture FORMAT SEED STEPS CUTS [backing=1] [snapshots=1] [resize=1] [plant=1] [size=BYTES]
+ *         [OPTION=VALUE ...]
  *
  * Exit code 0: every cut left a sound image; with plant=1: the planted lack of
  * ordering was noticed.
@@ -33,6 +34,8 @@ int main(int argc, char **argv)
 			t.snapshots = true;
 		else if (!strcmp(argv[i], "resize=1"))
 			t.resize = true;
+		else if (!strncmp(argv[i], "size=", 5))
+			t.disk_bytes = strtoull(argv[i] + 5, NULL, 0);
 		else if (!strcmp(argv[i], "plant=1"))
 			t.plant = true;
 		else
