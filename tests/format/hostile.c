@@ -48,7 +48,8 @@ static const struct shape shapes[] = {
 	{ "vmdk", "subformat=twoGbMaxExtentSparse", false },
 	{ "vpc", NULL, false },
 	{ "vhdx", NULL, false },
-	{ "luks", NULL, false },
+	{ "luks", "iter-time=1", false },
+	{ "qcow2", "encrypt.format=luks", false },
 };
 
 static int secret(void *opaque, const char *what, uint8_t *buf, size_t cap, struct err *err)
@@ -63,8 +64,10 @@ static const struct block_secret key = { secret, NULL };
 static int make_seed(const struct shape *s, struct mem_host *h)
 {
 	const struct block_format_desc *d = block_format(s->format);
-	const char *opts[] = { s->opt, "iter-time=10" };
-	struct block_create c = { .path = "disk", .len = DISK, .opts = opts, .nopts = !!s->opt,
+	const char *opts[] = { s->opt, "encrypt.iter-time=1" };
+	bool sealed = s->opt && !strncmp(s->opt, "encrypt", 7);
+	struct block_create c = { .path = "disk", .len = DISK, .opts = opts,
+				  .nopts = !!s->opt + (size_t)sealed,
 				  .host = &h->host, .secret = &key,
 				  .backing_path = s->backing ? "base" : NULL,
 				  .backing_format = s->backing ? s->format : NULL };

@@ -246,6 +246,61 @@ def bitmaps(d):
         raise Bad(f"bitmap flags are {bm['flags']}")
 
 
+def encrypted(d, fmt, alg, digest):
+    """LUKS both ways, with a right and a wrong passphrase; and cryptsetup's opinion."""
+    (d / "key").write_bytes(b"correct horse battery")
+    (d / "wrong").write_bytes(b"battery staple")
+    pre = "encrypt." if fmt == "qcow2" else ""
+    kind = "encrypt.format=luks," if fmt == "qcow2" else ""
+    obj = ["--object", f"secret,id=s,file={d}/key"]
+
+    def image(p):
+        return ["--image-opts", f"driver={fmt},{pre}key-secret=s,file.filename={p}"]
+
+    def made(tool, ms):
+        path = d / f"{'ours' if tool == OURS else 'theirs'}.{fmt}"
+        o = (f"{kind}{pre}key-secret=s,{pre}iter-time={ms},{pre}cipher-alg={alg},"
+             f"{pre}hash-alg={digest}")
+        call(tool, "convert", *obj, "-f", "raw", "-O", fmt, "-o", o, d / "src.raw", path)
+        return path
+    ours = made(OURS, 10)
+    call(THEIRS, "convert", *obj, *image(ours), "-O", "raw", d / "back.raw")
+    if (d / "back.raw").read_bytes() != SOURCE:
+        raise Bad("theirs reads another disk than ours wrote")
+    if fmt == "qcow2":
+        call(THEIRS, "check", *obj, *image(ours))
+        check(OURS, ours, fmt)
+    if b"the quick brown fox" in ours.read_bytes():
+        raise Bad("plaintext in the image")
+    call(OURS, "convert", *obj, "-f", fmt, "-O", "raw", ours, d / "mine.raw")
+    if (d / "mine.raw").read_bytes() != SOURCE:
+        raise Bad("ours reads another disk than it wrote")
+    for bad in (["--object", f"secret,id=s,file={d}/wrong"], []):
+        r = call(OURS, "convert", *bad, "-f", fmt, "-O", "raw", ours, d / "no.raw", ok=(1,))
+        if "passphrase" not in r.stderr and "encrypted" not in r.stderr:
+            raise Bad(f"a wrong passphrase gives: {r.stderr}")
+        if (d / "no.raw").exists():
+            raise Bad("a half-made target was left")
+    for attempt in range(6):   # theirs measures its CPU time and may give up on a busy host
+        try:
+            theirs = made(THEIRS, 200)
+            break
+        except Bad:
+            if attempt == 5:
+                raise
+    call(OURS, "convert", *obj, "-f", fmt, "-O", "raw", theirs, d / "mine.raw")
+    if (d / "mine.raw").read_bytes() != SOURCE:
+        raise Bad("ours reads another disk than theirs wrote")
+    if fmt == "luks" and CRYPTSETUP:
+        call(CRYPTSETUP, "open", "--test-passphrase", "--key-file", d / "key", ours)
+        call(CRYPTSETUP, "open", "--test-passphrase", "--key-file", d / "wrong", ours, ok=(2,))
+        (d / "cs.luks").write_bytes(bytes(8 << 20))
+        call(CRYPTSETUP, "luksFormat", "--type", "luks1", "--pbkdf-force-iterations", "1000", "-q",
+             "--key-file", d / "key", "--cipher", "aes-xts-plain64", "-s", "512", "--hash", digest,
+             d / "cs.luks")
+        call(OURS, "convert", *obj, "-f", "luks", "-O", "raw", d / "cs.luks", d / "cs.raw")
+
+
 def run(name, fn, *args):
     with tempfile.TemporaryDirectory(prefix="bothy-interop.") as tmp:
         d = pathlib.Path(tmp)
@@ -296,6 +351,10 @@ def main():
         jobs.append((f"info {fmt} {o}", described, fmt, o))
     for o in ("", "cluster_size=4096", "extended_l2=on", "compat=v2"):
         jobs.append((f"map qcow2 {o}", mapped, "qcow2", o))
+    if known(OURS, "luks"):
+        for fmt in ("qcow2", "luks"):
+            for alg, digest in (("aes-256", "sha256"), ("aes-128", "sha1"), ("aes-256", "sha512")):
+                jobs.append((f"encrypted {fmt} {alg} {digest}", encrypted, fmt, alg, digest))
     jobs.append(("repairs qcow2", repairs))
     jobs.append(("bitmaps qcow2", bitmaps))
     done = 0
@@ -313,6 +372,7 @@ if __name__ == "__main__":
         sys.exit(__doc__)
     OURS = os.path.abspath(sys.argv[1])
     MODEL_WRITE = shutil.which("qemu-io")
+    CRYPTSETUP = shutil.which("cryptsetup", path="/usr/sbin:/sbin:/usr/bin")
     if not THEIRS or not MODEL_WRITE:
         print("qemu-img and qemu-io are not installed: skipped")
         sys.exit(77)

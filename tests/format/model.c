@@ -82,10 +82,19 @@ static void pick(uint64_t *s, uint64_t base, uint64_t len, uint64_t max, uint64_
 	*off += base;
 }
 
+static int secret(void *opaque, const char *what, uint8_t *buf, size_t cap, struct err *err)
+{
+	memcpy(buf, "model", 5);
+	return 5;
+}
+
+static const struct block_secret key = { secret, NULL };
+
 static int open_image(struct test *t)
 {
 	struct block_open_opts o = { .format = t->format, .flags = BLOCK_OPEN_WRITE,
-				     .cache = BLOCK_CACHE_UNSAFE, .cache_bytes = t->cache };
+				     .cache = BLOCK_CACHE_UNSAFE, .cache_bytes = t->cache,
+				     .secret = &key };
 	struct err err = { "" };
 	int rc = block_open(t->path, &o, &t->n, &err);
 
@@ -418,7 +427,7 @@ static int make_backing(struct test *t, uint64_t *s)
 static int create(struct test *t)
 {
 	struct block_create c = { .path = t->path, .len = t->len, .opts = t->opts,
-				  .nopts = t->nopts, .overwrite = true };
+				  .nopts = t->nopts, .overwrite = true, .secret = &key };
 	const struct block_format_desc *d = block_format(t->format);
 	struct err err = { "" };
 	int rc;

@@ -18,9 +18,13 @@ QCOW2 = [["cluster_size=512"], ["cluster_size=4096", "backing=1"], ["backing=1"]
          ["data_file=ext.raw", "data_file_raw=on"], ["preallocation=metadata"],
          ["preallocation=full", "extended_l2=on"], ["cluster_size=512", "cache=32768"],
          ["threads=4", "backing=1"], ["threads=4", "cluster_size=512", "cache=32768"],
-         ["threads=4", "extended_l2=on", "backing=1"]]
+         ["threads=4", "extended_l2=on", "backing=1"],
+         ["encrypt.format=luks", "encrypt.iter-time=1"],
+         ["encrypt.format=luks", "encrypt.iter-time=1", "threads=4", "backing=1",
+          "cluster_size=4096"],
+         ["encrypt.format=luks", "encrypt.iter-time=1", "extended_l2=on", "preallocation=metadata"]]
 MODEL = [("raw", [])] + [("qcow2", o) for o in QCOW2] + [
-    ("vdi", []), ("vdi", ["static=on"]), ("vdi", ["threads=4"]), ("vmdk", []),
+    ("luks", ["iter-time=1"]), ("luks", ["iter-time=1", "threads=4"]), ("vdi", []), ("vdi", ["static=on"]), ("vdi", ["threads=4"]), ("vmdk", []),
     ("vmdk", ["zeroed_grain=on"]), ("vmdk", ["subformat=twoGbMaxExtentSparse"]),
     ("vmdk", ["subformat=monolithicFlat"]), ("vmdk", ["threads=4"]), ("vpc", []),
     ("vpc", ["subformat=fixed"]), ("vpc", ["threads=4"]), ("vhdx", []),

@@ -2,6 +2,7 @@
 #ifndef BOTHY_CMD_COMPAT_QEMU_IMG_FRONT_H
 #define BOTHY_CMD_COMPAT_QEMU_IMG_FRONT_H
 
+#include <getopt.h>
 #include <stddef.h>
 
 #include "cmd/disk/out.h"
@@ -18,6 +19,12 @@ struct front_opts { /* collected -o lists */
 int front_opts_add(struct front_opts *o, const char *list);
 const char *front_opts_take(struct front_opts *o, const char *name); /* removed from the list */
 void front_opts_fini(struct front_opts *o);
+
+#define FRONT_OBJECT 1000
+extern const struct option front_objects[];
+/* --object secret,id=X,file=F: the one passphrase of this command. */
+int front_secret_add(const char *text);
+void front_secret_init(struct op_env *env);
 
 int front_fail(const struct err *err); /* prints; 1 */
 int front_usage(const char *fmt, ...) __attribute__((format(printf, 1, 2)));

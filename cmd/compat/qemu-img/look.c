@@ -14,6 +14,7 @@ static const struct option longs[] = {
 	{ "backing-chain", no_argument, NULL, OPT_CHAIN },
 	{ "force-share", no_argument, NULL, 'U' },
 	{ "repair", required_argument, NULL, 'r' },
+	{ "object", required_argument, NULL, FRONT_OBJECT },
 	{ NULL, 0, NULL, 0 },
 };
 
@@ -28,12 +29,17 @@ static int parse(struct look *l, int argc, char **argv, const char *shorts)
 {
 	int k;
 
+	front_secret_init(&l->env);
 	while ((k = getopt_long(argc, argv, shorts, longs, NULL)) != -1) {
 		switch (k) {
 		case 'f': l->format = optarg; break;
 		case 'U': l->env.share = true; break;
 		case 'q': l->quiet = true; break;
 		case 'p': case 's': case 'T': break;
+		case FRONT_OBJECT:
+			if (front_secret_add(optarg))
+				return 1;
+			break;
 		case OPT_OUTPUT: l->json = !strcmp(optarg, "json"); break;
 		case OPT_CHAIN: l->chain = true; break;
 		case 'r':
@@ -115,6 +121,7 @@ int front_compare(int argc, char **argv)
 	bool strict = false, quiet = false, progress = false;
 	int k, rc;
 
+	front_secret_init(&env);
 	while ((k = getopt_long(argc, argv, "f:F:psqUT:", longs, NULL)) != -1) {
 		switch (k) {
 		case 'f': fa = optarg; break;
@@ -124,6 +131,10 @@ int front_compare(int argc, char **argv)
 		case 'p': progress = true; break;
 		case 'U': env.share = true; break;
 		case 'T': break;
+		case FRONT_OBJECT:
+			if (front_secret_add(optarg))
+				return 2;
+			break;
 		default: front_usage("unrecognized option"); return 2;
 		}
 	}

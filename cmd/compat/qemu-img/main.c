@@ -79,6 +79,44 @@ void front_opts_fini(struct front_opts *o)
 		free(o->copies[i]);
 }
 
+const struct option front_objects[] = {
+	{ "object", required_argument, NULL, FRONT_OBJECT },
+	{ NULL, 0, NULL, 0 },
+};
+
+static char *secret_file;
+
+static int read_secret(void *opaque, const char *what, uint8_t *buf, size_t cap, struct err *err)
+{
+	FILE *f;
+	size_t n;
+
+	if (!secret_file)
+		return err_set(err, -EACCES, "'%s' is encrypted; give --object secret,id=ID,file=FILE",
+			       what);
+	f = fopen(secret_file, "re");
+	if (!f)
+		return err_set(err, -errno, "cannot read '%s': %s", secret_file, strerror(errno));
+	n = fread(buf, 1, cap, f);
+	fclose(f);
+	return (int)n;
+}
+
+static const struct block_secret secret = { read_secret, NULL };
+
+void front_secret_init(struct op_env *env) { env->secret = &secret; }
+
+int front_secret_add(const char *text)
+{
+	const char *file = strstr(text, "file=");
+
+	if (strncmp(text, "secret,", 7) || !file)
+		return front_usage("--object: only secret,id=ID,file=FILE is supported");
+	free(secret_file);
+	secret_file = strndup(file + 5, strcspn(file + 5, ","));
+	return secret_file ? 0 : 1;
+}
+
 int front_cache(const char *name, enum block_cache *out)
 {
 	static const char *const names[] = { "writeback", "writethrough", "none", "directsync",

@@ -9,8 +9,7 @@
 
 #include "cmd/compat/qemu-img/front.h"
 
-enum { OPT_OBJECT = 256, OPT_IMAGE_OPTS, OPT_OUTPUT, OPT_SIZE, OPT_TARGET_IS_ZERO, OPT_BITMAPS,
-       OPT_SALVAGE, OPT_SKIP_BROKEN, OPT_IGNORED };
+enum { OPT_OUTPUT = 256, OPT_SIZE, OPT_IGNORED };
 
 int front_create(int argc, char **argv)
 {
@@ -23,7 +22,8 @@ int front_create(int argc, char **argv)
 	uint64_t len;
 	int k, rc;
 
-	while ((k = getopt(argc, argv, "f:b:F:o:uq6e")) != -1) {
+	front_secret_init(&env);
+	while ((k = getopt_long(argc, argv, "f:b:F:o:uq6e", front_objects, NULL)) != -1) {
 		switch (k) {
 		case 'f': c.format = optarg; break;
 		case 'b': c.backing_path = optarg; break;
@@ -31,6 +31,10 @@ int front_create(int argc, char **argv)
 		case 'o': front_opts_add(&o, optarg); break;
 		case 'u': c.backing_unchecked = true; break;
 		case 'q': quiet = true; break;
+		case FRONT_OBJECT:
+			if (front_secret_add(optarg))
+				return 1;
+			break;
 		default: return front_usage("unrecognized option for create");
 		}
 	}
@@ -88,6 +92,7 @@ static int convert_option(struct convert_args *a, int k, struct err *err)
 	case 'm': a->env.threads = (unsigned)strtoul(v, NULL, 10); return 0;
 	case 'r': return block_parse_size(v, &a->c.max_bytes_per_s, err) ? front_fail(err) : 0;
 	case 'U': a->env.share = true; return 0;
+	case FRONT_OBJECT: return front_secret_add(v);
 	case 'W': case 'C': case OPT_IGNORED: return 0;
 	default: return front_usage("unrecognized option for convert");
 	}
@@ -98,6 +103,7 @@ int front_convert(int argc, char **argv)
 	static const struct option longs[] = {
 		{ "target-is-zero", no_argument, NULL, OPT_IGNORED },
 		{ "force-share", no_argument, NULL, 'U' },
+		{ "object", required_argument, NULL, FRONT_OBJECT },
 		{ NULL, 0, NULL, 0 },
 	};
 	struct convert_args a = { .env.cache = BLOCK_CACHE_UNSAFE,
@@ -108,6 +114,7 @@ int front_convert(int argc, char **argv)
 	const char *v;
 	int k, rc;
 
+	front_secret_init(&a.env);
 	while ((k = getopt_long(argc, argv, "f:O:B:F:co:l:S:pqnt:T:m:r:UWC", longs, NULL)) != -1)
 		if (convert_option(&a, k, &err))
 			return 1;

@@ -6,11 +6,12 @@
 #include <string.h>
 
 #include "src/base/bits.h"
+#include "src/block/qcow2/crypt.h"
 #include "src/block/qcow2/qcow2.h"
 
 struct recipe {
 	unsigned version, cluster_bits, refcount_order, compression;
-	bool lazy, ext_l2, data_raw;
+	bool lazy, ext_l2, data_raw, encrypt;
 	const char *data_file;
 	enum block_prealloc prealloc;
 };
@@ -25,6 +26,11 @@ const struct block_create_opt qc_create_opts[] = {
 	{ "data_file", "FILE", "keep the disk's data in a file of its own" },
 	{ "data_file_raw", "on|off", "... which is at all times a raw image of the disk" },
 	{ "preallocation", "off|metadata|falloc|full", "reserve the space now" },
+	{ "encrypt.format", "luks", "encrypt the disk; the passphrase comes with --key-file" },
+	{ "encrypt.cipher-alg", "aes-128|aes-256", "aes-256 by default, in XTS mode" },
+	{ "encrypt.hash-alg", "sha1|sha256|sha512", "sha256 by default" },
+	{ "encrypt.iter-time", "MS", "how long trying one passphrase takes; 2000 by default" },
+	{ "encrypt.key-secret", "ID", "as qemu-img names it" },
 	{ NULL, NULL, NULL },
 };
 
@@ -77,6 +83,20 @@ static int read_compression(const struct block_create *c, struct recipe *r, stru
 	return 0;
 }
 
+static int read_encryption(const struct block_create *c, struct recipe *r, struct err *err)
+{
+	const char *v = block_opt(c, "encrypt.format");
+
+	r->encrypt = v;
+	if (v && strcmp(v, "luks"))
+		return err_set(err, -EINVAL, "option encrypt.format is luks, not '%s'", v);
+	if (v && !c->secret)
+		return err_set(err, -EINVAL, "an encrypted image needs a passphrase");
+	if (v && block_opt(c, "data_file"))
+		return err_set(err, -EINVAL, "an encrypted image has no external data file");
+	return 0;
+}
+
 static int check_recipe(const struct block_create *c, const struct recipe *r, struct err *err)
 {
 	if (r->version < 3 && (r->lazy || r->ext_l2 || r->data_file || r->refcount_order != 4 ||
@@ -119,6 +139,8 @@ static int read_recipe(const struct block_create *c, struct recipe *r, struct er
 		rc = read_sizes(c, r, err);
 	if (!rc)
 		rc = read_compression(c, r, err);
+	if (!rc)
+		rc = read_encryption(c, r, err);
 	if (!rc)
 		rc = block_opt_prealloc(c, &r->prealloc, err);
 	return rc ? rc : check_recipe(c, r, err);
@@ -189,6 +211,10 @@ static int dress(struct block_node *n, const struct block_create *c, const struc
 		if (!n->backing_path || (c->backing_format && !n->backing_format))
 			return err_set(err, -ENOMEM, "out of memory");
 	}
+	if (r->encrypt)
+		rc = qc_crypt_create(q, c, err);
+	if (rc)
+		return rc;
 	pthread_mutex_lock(&q->lock);
 	rc = qc_header_rewrite(q, err);
 	pthread_mutex_unlock(&q->lock);

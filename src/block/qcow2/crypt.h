@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* The encrypted payload of a qcow2 image: LUKS, keyed by host offset. */
+/* The encryption of a qcow2 image: a LUKS header inside, data keyed by host offset. */
 #ifndef BOTHY_BLOCK_QCOW2_CRYPT_H
 #define BOTHY_BLOCK_QCOW2_CRYPT_H
 
@@ -7,10 +7,10 @@
 
 struct qcow2;
 
-int must_check qc_crypt_read(struct qcow2 *q, uint64_t host, size_t len,
-			     const struct block_vec *v, size_t voff);
-/* Merges partial sectors: then the caller holds the range exclusively. */
-int must_check qc_crypt_write(struct qcow2 *q, uint64_t host, size_t len,
-			      const struct block_vec *v, size_t voff);
+/* Unlocks, unless the opener wants only the tables. */
+int must_check qc_crypt_open(struct qcow2 *q, const struct block_open_opts *o, struct err *err);
+/* Makes a new image encrypted; before anything is written to the disk. */
+int must_check qc_crypt_create(struct qcow2 *q, const struct block_create *c, struct err *err);
+void qc_crypt_close(struct qcow2 *q);
 
 #endif

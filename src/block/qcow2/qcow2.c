@@ -8,7 +8,9 @@
 #include <string.h>
 
 #include "src/base/bits.h"
+#include "src/block/luks.h"
 #include "src/block/qcow2/bitmap.h"
+#include "src/block/qcow2/crypt.h"
 
 static int qcow2_probe(const uint8_t *buf, size_t len, const char *path)
 {
@@ -62,6 +64,7 @@ static int recover(struct qcow2 *q, const struct block_open_opts *o, struct err 
 
 static void fini(struct qcow2 *q)
 {
+	qc_crypt_close(q);
 	qc_bitmaps_free(q);
 	qc_snaps_free(q);
 	qc_header_free(q);
@@ -98,6 +101,8 @@ static int qcow2_open(struct block_node *n, const struct block_open_opts *o, str
 	}
 	if (!rc)
 		rc = open_data_file(q, o, err);
+	if (!rc)
+		rc = qc_crypt_open(q, o, err);
 	if (!rc)
 		rc = recover(q, o, err);
 	if (rc)
@@ -163,6 +168,7 @@ static int qcow2_close(struct block_node *n)
 static int qcow2_info(struct block_node *n, struct block_info *i, struct err *err)
 {
 	struct qcow2 *q = n->priv;
+	uint64_t payload;
 	int rc;
 
 	i->cluster_bytes = q->cluster_size;
@@ -182,6 +188,10 @@ static int qcow2_info(struct block_node *n, struct block_info *i, struct err *er
 		block_info_note(i, "data file", "%s", q->data_file);
 		block_info_note(i, "data file raw", q->data_raw ? "true" : "false");
 	}
+	if (q->crypt == QC_CRYPT_LUKS &&
+	    !luks_describe(q->file, q->crypto_off, i->encryption, sizeof(i->encryption), &payload,
+			   NULL))
+		block_info_note(i, "encryption", "luks %s", i->encryption);
 	rc = qc_snap_list(n, &i->snapshots, &i->nsnapshots, err);
 	if (!rc)
 		rc = qc_bitmaps_info(q, i);

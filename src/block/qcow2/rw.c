@@ -12,6 +12,7 @@
 #include <string.h>
 
 #include "src/base/bits.h"
+#include "src/block/luks.h"
 #include "src/block/qcow2/bitmap.h"
 #include "src/block/qcow2/qcow2.h"
 
@@ -34,12 +35,16 @@ static void advance(struct span *s, size_t n)
 static int data_read(struct qcow2 *q, uint64_t host, uint64_t guest, size_t len,
 		     const struct block_vec *v, size_t voff)
 {
+	if (q->luks)
+		return luks_preadv(q->luks, q->data, host, 0, len, v, voff);
 	return block_preadv(q->data, host, len, v, voff);
 }
 
 int qc_data_write(struct qcow2 *q, uint64_t host, uint64_t guest, size_t len,
 		  const struct block_vec *v, size_t voff)
 {
+	if (q->luks)
+		return luks_pwritev(q->luks, q->data, host, 0, len, v, voff);
 	return block_pwritev(q->data, host, len, v, voff);
 }
 
