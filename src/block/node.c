@@ -26,8 +26,8 @@ const struct block_format_desc *block_format(const char *name)
 	for (size_t i = 0; i < array_size(formats); i++)
 		if (!strcmp(formats[i]->name, name))
 			return formats[i];
-	/* qemu-img's name for what everyone calls VHD. */
-	return !strcmp(name, "vpc") ? block_format("vhd") : NULL;
+	/* "vpc" is how qemu-img calls what everyone else calls VHD. */
+	return !strcmp(name, "vhd") ? block_format("vpc") : NULL;
 }
 
 void block_format_each(void (*fn)(const struct block_format_desc *d, void *opaque), void *opaque)
