@@ -204,12 +204,11 @@ static void *vcpu_main(void *opaque)
 		pthread_mutex_lock(&s->gate);
 		wait_open_locked(s);
 		stop = s->stopping;
-		if (!stop) {
+		/* Whoever closes the gate from here on asks again: cleared any later, the
+		 * request would be lost. */
+		atomic_fetch_and(&c->request, ~(uint32_t)X86_REQ_EXIT);
+		if (!stop)
 			s->inside++;
-			/* Only here, with the gate open and held: whoever asks from now
-			 * on waits for us, so its request must not be dropped later. */
-			atomic_fetch_and(&c->request, ~(uint32_t)X86_REQ_EXIT);
-		}
 		pthread_mutex_unlock(&s->gate);
 		if (stop)
 			break;
