@@ -22,7 +22,7 @@ import time
 HERE = os.path.dirname(os.path.abspath(__file__))
 ROOT = os.path.dirname(HERE)
 sys.path.insert(0, os.path.join(ROOT, "tests", "guest"))
-from machine import Failure, Machine, Runner, cpio, prepared_guest  # noqa: E402
+from machine import Failure, Machine, Runner, cpio, engines_offered, prepared_guest  # noqa: E402
 
 LINE = re.compile(r"^BENCH (\w+) \d+ ([\d.]+) ([0-9a-f]{16}) (\d+)$", re.M)
 SOURCES = ("main.c", "int.c", "fp.c", "os.c")
@@ -102,15 +102,6 @@ def run_boots(runner, guest, args):
             times.append(time.monotonic() - m.start)
             m.finish()
     return {"boot": {"seconds": times, "result": "", "instructions": 0}}
-
-
-def engines_offered(bothy):
-    """What bothy names when asked for an engine that it has not."""
-    p = subprocess.run([bothy, "run", "--kernel", "/dev/null", "--engine", "?"],
-                       stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                       stderr=subprocess.STDOUT, check=False)
-    said = p.stdout.decode()
-    return [e for e in ("interp", "jit", "kvm") if re.search(r"\b%s\b" % e, said)]
 
 
 def median(r):
@@ -204,7 +195,6 @@ def main():
     engines = args.engine
     if engines is None:
         engines = engines_offered(bothy) if os.path.exists(bothy) else []
-        engines = [e for e in engines if e != "kvm"]
     if not args.no_qemu and not shutil.which("qemu-system-x86_64"):
         say("no qemu-system-x86_64: TCG is left out (tools/setup.sh bench installs it)")
         args.no_qemu = True

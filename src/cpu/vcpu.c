@@ -163,8 +163,6 @@ static void take_requests(struct vcpu *v)
 	struct x86_cpu *c = v->x86;
 	uint32_t req = atomic_load(&c->request);
 
-	if (req & X86_REQ_EXIT)
-		atomic_fetch_and(&c->request, ~(uint32_t)X86_REQ_EXIT);
 	if (req & X86_REQ_FLUSH) {
 		atomic_fetch_and(&c->request, ~(uint32_t)X86_REQ_FLUSH);
 		x86_tlb_flush_all(c);
@@ -206,6 +204,9 @@ static void *vcpu_main(void *opaque)
 		pthread_mutex_lock(&s->gate);
 		wait_open_locked(s);
 		stop = s->stopping;
+		/* Whoever closes the gate from here on asks again: cleared any later, the
+		 * request would be lost. */
+		atomic_fetch_and(&c->request, ~(uint32_t)X86_REQ_EXIT);
 		if (!stop)
 			s->inside++;
 		pthread_mutex_unlock(&s->gate);
@@ -303,6 +304,8 @@ struct cpus *cpus_new(const struct cpus_config *cfg, struct err *err)
 	s->vcpu = calloc(cfg->count, sizeof(*s->vcpu));
 	if (!s->vcpu)
 		goto no_memory;
+	if (s->engine->usable && s->engine->usable(err) != 0)
+		goto fail;
 	if (s->engine->vm_init && s->engine->vm_init(s, err) != 0)
 		goto fail;
 	s->engine_ready = true;
@@ -432,10 +435,13 @@ void cpus_reset(struct cpus *s)
 
 const struct engine_desc *engine_lookup(const char *name)
 {
-	if (strcmp(name, "auto") == 0)
-		return engines[0];
-	for (size_t n = 0; engines[n]; n++)
+	bool automatic = strcmp(name, "auto") == 0;
+
+	for (size_t n = 0; engines[n]; n++) {
+		if (automatic && (!engines[n]->usable || engines[n]->usable(NULL) == 0))
+			return engines[n];
 		if (strcmp(engines[n]->name, name) == 0)
 			return engines[n];
+	}
 	return NULL;
 }

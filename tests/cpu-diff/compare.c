@@ -98,8 +98,16 @@ static bool both_faults(const struct x86_row *w, const struct diff_result *want,
 
 	if (want->end != DIFF_FAULT || got->end != DIFF_FAULT || !w)
 		return false;
-	/* Not aligned, and beyond the segment too. */
-	if ((w->attr & (X86_A_ALIGN16 | X86_A_ALIGNVEC)) && want->vector == X86_EXC_GP && got->vector == X86_EXC_SS)
+	/* Not aligned, and beyond the segment or not mapped too. */
+	if ((w->attr & (X86_A_ALIGN16 | X86_A_ALIGNVEC)) && want->vector == X86_EXC_GP &&
+	    (got->vector == X86_EXC_SS || got->vector == X86_EXC_PF))
+		return true;
+	/* The end of the segment, checked for the whole or for an element. */
+	if (strstr(w->name, "maskmov") && got->vector == X86_EXC_PF &&
+	    (want->vector == X86_EXC_GP || want->vector == X86_EXC_SS))
+		return true;
+	/* The stack of a call, and where it goes to. */
+	if (w->id == X86_OP_CALL_Ev && want->vector == X86_EXC_PF && got->vector == X86_EXC_GP)
 		return true;
 	/* Ten bytes are accessed as eight and two. */
 	return w->mem_bytes == 10 && want->vector == X86_EXC_PF && segment;

@@ -2,6 +2,7 @@
 /* cpu-diff: the command. */
 #include <dirent.h>
 #include <getopt.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -225,10 +226,47 @@ static void run_corpus(struct run *r)
 	}
 }
 
+/* Ctrl-C ends the run with its summary: the signal stays blocked and is looked for
+ * between cases. */
+static void hold_interrupts(void)
+{
+	sigset_t set;
+
+	sigemptyset(&set);
+	sigaddset(&set, SIGINT);
+	sigaddset(&set, SIGTERM);
+	sigprocmask(SIG_BLOCK, &set, NULL);
+}
+
+static bool interrupted(void)
+{
+	sigset_t set;
+
+	return sigpending(&set) == 0 && (sigismember(&set, SIGINT) || sigismember(&set, SIGTERM));
+}
+
+static void run_random(struct run *r, int row)
+{
+	int64_t until = r->opt.minutes ? r->start_ns + r->opt.minutes * 60000000000ll : INT64_MAX;
+
+	hold_interrupts();
+	for (uint64_t n = 0; n < r->opt.count; n++) {
+		one_case(r, (r->opt.seed << 32) + n, row);
+		if (n % 64 == 0 && (interrupted() || now_ns() >= until))
+			break;
+		progress(r, false);
+		if (r->mismatches > r->opt.max_reports * 20)
+			break;
+	}
+	/* Rows that chance has left behind get sequences of their own. */
+	for (unsigned k = 0; r->opt.coverage && row < 0 && k < x86_nrows; k++)
+		for (unsigned t = 0; t < 40 * r->opt.coverage && missing(r, k, r->opt.coverage); t++)
+			one_case(r, (r->opt.seed << 32) + t, (int)k);
+}
+
 static int run_all(struct run *r)
 {
 	int row = r->opt.row ? diff_row_by_id(r->opt.row) : -1;
-	int64_t until = r->opt.minutes ? r->start_ns + r->opt.minutes * 60000000000ll : INT64_MAX;
 
 	if (r->opt.row && row < 0) {
 		fprintf(stderr, "cpu-diff: no row is called '%s'; ids stand in "
@@ -237,30 +275,22 @@ static int run_all(struct run *r)
 	}
 	if (r->opt.corpus)
 		run_corpus(r);
-	if (r->opt.file) {
+	if (r->opt.file)
 		run_file(r, r->opt.file);
-	} else if (r->opt.has_case) {
+	else if (r->opt.has_case)
 		one_case(r, r->opt.one_case, row);
-	} else {
-		for (uint64_t n = 0; n < r->opt.count && now_ns() < until; n++) {
-			one_case(r, (r->opt.seed << 32) + n, row);
-			progress(r, false);
-			if (r->mismatches > r->opt.max_reports * 20)
-				break;
-		}
-	}
-	/* Rows that chance has left behind get sequences of their own. */
-	for (unsigned k = 0; r->opt.coverage && row < 0 && k < x86_nrows; k++)
-		for (unsigned t = 0; t < 40 * r->opt.coverage && missing(r, k, r->opt.coverage); t++)
-			one_case(r, (r->opt.seed << 32) + t, (int)k);
+	else
+		run_random(r, row);
 	progress(r, true);
 	if (r->opt.coverage && count_missing(r, r->opt.coverage, false)) {
 		printf("rows that did not run %u times:\n", r->opt.coverage);
 		count_missing(r, r->opt.coverage, true);
 		return 1;
 	}
-	if (r->opt.verbose)
+	if (r->opt.count && !r->opt.file && !r->opt.has_case) {
+		printf("rows not reached:%s\n", count_missing(r, 1, false) ? "" : " none");
 		count_missing(r, 1, true);
+	}
 	return r->mismatches != 0;
 }
 

@@ -103,7 +103,7 @@ static void prepare_string(struct grow *w, const struct x86_row *row)
 	if (rng_pct(w->r, 75))
 		gen_mov(w, X86_RDI, data_pointer(w));
 	if ((row->attr & X86_A_REP) && rng_pct(w->r, 85))
-		gen_mov(w, X86_RCX, rng_below(w->r, 20));
+		gen_mov(w, X86_RCX, rng_below(w->r, rng_pct(w->r, 10) ? 0x900 : 20));
 }
 
 static void prepare_divide(struct grow *w, const struct x86_row *row)

@@ -29,6 +29,15 @@ def prepared_guest():
     return p.stdout.decode().strip().splitlines()[-1]
 
 
+def engines_offered(bothy):
+    """The engines that bothy names when asked for one that it has not."""
+    p = subprocess.run([bothy, "run", "--kernel", "/dev/null", "--engine", "?"],
+                       stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                       stderr=subprocess.STDOUT, check=False)
+    said = p.stdout.decode("utf-8", "replace")
+    return [e for e in ("interp", "jit") if re.search(r"\b%s\b" % e, said)]
+
+
 def cpio(files):
     """A newc archive of {name: (mode, bytes)}; the kernel unpacks several in a row."""
     out = bytearray()

@@ -18,7 +18,7 @@ import tempfile
 import time
 import traceback
 
-from machine import Failure, Machine, Runner, cpio, prepared_guest
+from machine import Failure, Machine, Runner, cpio, engines_offered, prepared_guest
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 ALLOWED = os.path.join(HERE, "dmesg_allowed.txt")
@@ -302,6 +302,14 @@ def run_tests(args, runner, guest, failures):
     return passed
 
 
+def default_engines(args):
+    """Every engine that is built; one name stands for all when there is none."""
+    bothy = Runner(build=args.build).bothy
+    if args.runner == "qemu" or not os.path.exists(bothy):
+        return ["interp"]
+    return engines_offered(bothy) or ["interp"]
+
+
 def main():
     p = argparse.ArgumentParser()
     p.add_argument("--runner", choices=["bothy", "qemu"], default="bothy")
@@ -323,7 +331,7 @@ def main():
         except Failure as e:
             print("FAIL prepare: %s\n0 passed, 1 failed" % e)
             return 1
-        for engine in args.engine or ["interp"]:
+        for engine in args.engine or default_engines(args):
             runner = Runner(args.runner, engine, args.build, args.patience)
             if args.write_allowed:
                 write_allowed(runner, guest)

@@ -190,7 +190,7 @@ static void irq13(void *opaque, unsigned vcpu)
 static void test_x87_pending(void **state)
 {
 	struct fixture *f = *state;
-	struct cpus s = { .x87_error = irq13, .vm_opaque = f };
+	struct cpus s = { .x87_error = irq13, .x87_opaque = f };
 	struct x86_fx before;
 
 	/* 0 / 0 with IE unmasked: pending, then #MF from what waits. */

@@ -38,7 +38,7 @@ bool x86_x87_pending(struct x86_cpu *c)
 		x86_raise(c, X86_EXC_MF);
 	if (!c->cpus || !c->cpus->x87_error)
 		return true;
-	c->cpus->x87_error(c->cpus->vm_opaque, c->index);
+	c->cpus->x87_error(c->cpus->x87_opaque, c->index);
 	c->rip = c->start_rip;
 	c->stop_block = true;
 	return false;

@@ -142,6 +142,8 @@ void x86_tsc_adjust(struct x86_cpu *c, uint64_t delta)
 	c->tsc_offset = (int64_t)((uint64_t)c->tsc_offset + delta);
 	c->tsc_adjust += delta;
 	x86_pvclock_update(c);
+	if (c->apic)
+		apic_tsc_changed(c->apic);
 }
 
 /* A hypervisor above us may tell the rate in kHz, leaf 40000010H. */
