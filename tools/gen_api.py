@@ -77,29 +77,34 @@ def section_text(cmd):
     return "\n".join(parts)
 
 
-def gen_cli_h(api, version):
+def gen_opts_h(api, key, prefix):
+    """The option tables of one folder of commands: api/cli/, api/disk/."""
+    low = prefix.lower()
     out = ["/* SPDX-License-Identifier: GPL-2.0-or-later */", f"/* {NOTE} */",
-           "#ifndef BOTHY_API_CLI_H", "#define BOTHY_API_CLI_H", "",
+           f"#ifndef BOTHY_API_{prefix}_H", f"#define BOTHY_API_{prefix}_H", "",
            '#include "src/base/opts.h"', ""]
-    for cmd in api["cli"]:
+    for cmd in api[key]:
         c = ident(cmd["command"])
-        out.append(f"enum cli_{c}_opt {{")
+        out.append(f"enum {low}_{c}_opt {{")
         for opt in cmd["options"]:
-            out.append(f"\tCLI_{c.upper()}_{ident(opt['name']).upper()},")
-        out += [f"\tCLI_{c.upper()}_OPTS,", "};", ""]
-    out.append("enum cli_command {")
-    for cmd in api["cli"]:
-        out.append(f"\tCLI_{ident(cmd['command']).upper()},")
-    out += ["\tCLI_COMMANDS,", "};", "", "extern const struct cmd_desc cli_commands[CLI_COMMANDS];",
-            "", "#endif", ""]
+            out.append(f"\t{prefix}_{c.upper()}_{ident(opt['name']).upper()},")
+        out += [f"\t{prefix}_{c.upper()}_OPTS,", "};", ""]
+    out.append(f"enum {low}_command {{")
+    for cmd in api[key]:
+        out.append(f"\t{prefix}_{ident(cmd['command']).upper()},")
+    out += [f"\t{prefix}_COMMANDS,", "};", "",
+            f"extern const struct cmd_desc {low}_commands[{prefix}_COMMANDS];", "", "#endif", ""]
     return "\n".join(out)
 
 
-def gen_cli_c(api, version):
+def gen_opts_c(api, key, prefix):
+    low = prefix.lower()
     out = ["/* SPDX-License-Identifier: GPL-2.0-or-later */", f"/* {NOTE} */",
-           '#include "api/cli.h"', ""]
-    for cmd in api["cli"]:
+           f'#include "api/{low}.h"', ""]
+    for cmd in api[key]:
         c = ident(cmd["command"])
+        if not cmd["options"]:
+            continue
         out.append(f"static const struct opt_desc {c}_opts[] = {{")
         for opt in cmd["options"]:
             conv = size if opt["type"] == "size" else int
@@ -111,14 +116,31 @@ def gen_cli_c(api, version):
                        f"\t  {lo}ull, {hi}ull, {unit}ull, "
                        f"{'true' if opt.get('required') else 'false'} }},")
         out += ["};", ""]
-    out.append("const struct cmd_desc cli_commands[CLI_COMMANDS] = {")
-    for cmd in api["cli"]:
+    out.append(f"const struct cmd_desc {low}_commands[{prefix}_COMMANDS] = {{")
+    for cmd in api[key]:
         c = ident(cmd["command"])
-        out.append(f"\t{{ {cstr(cmd['command'])}, {cstr(cmd['summary'])},\n"
-                   f"\t  {cstr(cmd['description'])},\n\t  {c}_opts, {len(cmd['options'])},\n"
-                   f"\t  {cstr(section_text(cmd))} }},")
+        opts = f"{c}_opts" if cmd["options"] else "NULL"
+        out.append(f"\t{{ {cstr(cmd.get('words', cmd['command']))}, {cstr(cmd['summary'])},\n"
+                   f"\t  {cstr(cmd['description'])},\n\t  {opts}, {len(cmd['options'])},\n"
+                   f"\t  {cstr(section_text(cmd))}, {cstr(cmd.get('operands'))} }},")
     out += ["};", ""]
     return "\n".join(out)
+
+
+def gen_cli_h(api, version):
+    return gen_opts_h(api, "cli", "CLI")
+
+
+def gen_cli_c(api, version):
+    return gen_opts_c(api, "cli", "CLI")
+
+
+def gen_disk_h(api, version):
+    return gen_opts_h(api, "disk", "DISK")
+
+
+def gen_disk_c(api, version):
+    return gen_opts_c(api, "disk", "DISK")
 
 
 def gen_control_def(api, version):
@@ -144,7 +166,28 @@ def default_text(opt):
     return f" Default: {opt['default']}." if opt.get("default") else ""
 
 
+def gen_man_disk(api, version):
+    out = [f'.\\" {NOTE}', f'.TH BOTHY\\-DISK 1 "" "bothy {version}" "bothy"',
+           ".SH NAME", "bothy\\-disk \\- make, look at and change disk images", ".SH SYNOPSIS",
+           ".B bothy disk", "\\fICOMMAND\\fP [options]"]
+    top = next(c for c in api["cli"] if c["command"] == "disk")
+    out += [".SH DESCRIPTION", roff(top["description"])]
+    for cmd in api["disk"]:
+        out += [f".SH BOTHY {cmd['words'].upper()}", ".B bothy " + roff(cmd["words"]),
+                roff(cmd.get("operands", "")), "[options]", ".PP", roff(cmd["description"])]
+        for opt in cmd["options"]:
+            head = f"\\fB\\-\\-{roff(opt['name'])}\\fP"
+            if opt.get("meta"):
+                head += f" \\fI{roff(opt['meta'])}\\fP"
+            out += [".TP", head, roff(opt["help"][0].upper() + opt["help"][1:] + "."
+                                      + default_text(opt))]
+    out += [".SH SEE ALSO", ".BR bothy (1)", ""]
+    return "\n".join(out)
+
+
 def gen_man_command(api, version, name):
+    if name == "disk":
+        return gen_man_disk(api, version)
     cmd = next(c for c in api["cli"] if c["command"] == name)
     out = [f'.\\" {NOTE}', f'.TH BOTHY\\-{name.upper()} 1 "" "bothy {version}" "bothy"',
            ".SH NAME", f"bothy\\-{name} \\- {roff(cmd['summary'])}", ".SH SYNOPSIS",
@@ -196,7 +239,17 @@ def gen_bash(api, version):
             f"        COMPREPLY=($(compgen -W '{names} help --help --version' -- \"$cur\"))",
             "        return", "    fi", "    case ${COMP_WORDS[1]} in",
             f"    help) words='{names}' ;;"]
+    subs = " ".join(c["command"] for c in api["disk"])
+    out += ["    disk)", "        if (( COMP_CWORD == 2 )); then", f"            words='{subs}'",
+            "        else case ${COMP_WORDS[2]} in"]
+    for cmd in api["disk"]:
+        out.append(f"            {cmd['command']}) words='"
+                   + " ".join("--" + o["name"] for o in cmd["options"]) + " --help' ;;")
+    out += ["            esac", "            [[ $cur == -* ]] || { COMPREPLY=($(compgen -f -- \"$cur\")); return; }",
+            "        fi ;;"]
     for cmd in api["cli"]:
+        if cmd["command"] == "disk":
+            continue
         out += [f"    {cmd['command']})", "        case $prev in"]
         for opt in cmd["options"]:
             if opt["type"] == "path":
@@ -289,8 +342,9 @@ def gen_doc(api, version):
     for ev in api["event"]:
         out.append(f"| `{ev['event']}` | {ev['summary']} | {ev['data']} |")
     out += ["", "# The command line", ""]
-    for cmd in api["cli"]:
-        out += [f"## bothy {cmd['command']}", "", cmd["description"], "",
+    for cmd in api["cli"] + api["disk"]:
+        head = f"{cmd.get('words', cmd['command'])} {cmd.get('operands', '')}".strip()
+        out += [f"## bothy {head}", "", cmd["description"], "",
                 "| option | meaning | default |", "| --- | --- | --- |"]
         for o in cmd["options"]:
             word = f"--{o['name']}" + (f" {o['meta']}" if o.get("meta") else "")
@@ -304,11 +358,13 @@ def main():
         sys.exit(__doc__)
     kind, folder, version, output = sys.argv[1:]
     api = {"cli": load(f"{folder}/cli", "command"),
+           "disk": load(f"{folder}/disk", "command"),
            "control": load(f"{folder}/control", "command"),
            "event": load(f"{folder}/event", "event")}
-    for cmd in api["cli"]:
+    for cmd in api["cli"] + api["disk"]:
         check_cli(cmd)
-    makers = {"cli.h": gen_cli_h, "cli.c": gen_cli_c, "control.def": gen_control_def,
+    makers = {"cli.h": gen_cli_h, "cli.c": gen_cli_c, "disk.h": gen_disk_h,
+              "disk.c": gen_disk_c, "control.def": gen_control_def,
               "man": gen_man_main, "bash": gen_bash, "zsh": gen_zsh, "fish": gen_fish,
               "doc": gen_doc}
     if kind.startswith("man:"):

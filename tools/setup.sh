@@ -8,11 +8,14 @@ set -eu
 
 purpose=${1:-build}
 case $purpose in
-build) packages="gcc libc6-dev make meson ninja-build pkg-config python3 libjson-c-dev" ;;
+build) packages="gcc libc6-dev make meson ninja-build pkg-config python3 libjson-c-dev
+	zlib1g-dev libzstd-dev nettle-dev" ;;
 check) packages="gcc libc6-dev make binutils meson ninja-build pkg-config python3 libjson-c-dev
-	libcmocka-dev libzydis-dev cpio gzip xz-utils" ;;
+	zlib1g-dev libzstd-dev nettle-dev
+	libcmocka-dev libzydis-dev cpio gzip xz-utils qemu-utils" ;;
 guest) packages="cpio gzip python3" ;;
 bench) packages="gcc libc6-dev make binutils meson ninja-build pkg-config python3 libjson-c-dev
+	zlib1g-dev libzstd-dev nettle-dev
 	cpio gzip qemu-system-x86" ;;
 *)
 	echo "usage: tools/setup.sh [build|check|guest|bench]" >&2

@@ -6,11 +6,13 @@
 #include <unistd.h>
 
 #include "api/cli.h"
+#include "cmd/bothy/disk.h"
 #include "cmd/bothy/run.h"
 #include "src/base/bits.h"
 #include "src/base/version.h"
 
 static int (*const handlers[CLI_COMMANDS])(int argc, char **argv) = {
+	[CLI_DISK] = cmd_disk,
 	[CLI_RUN] = cmd_run,
 };
 
@@ -38,7 +40,7 @@ static int find(const char *name)
 	return -1;
 }
 
-static int help(const char *topic)
+static int help(const char *topic, const char *sub)
 {
 	int i;
 
@@ -49,6 +51,8 @@ static int help(const char *topic)
 	i = find(topic);
 	if (i < 0)
 		return 2;
+	if (i == CLI_DISK)
+		return disk_help(sub);
 	opts_print_help("bothy", &cli_commands[i], stdout);
 	return 0;
 }
@@ -80,9 +84,9 @@ int main(int argc, char **argv)
 		return 0;
 	}
 	if (!strcmp(argv[1], "--help") || !strcmp(argv[1], "-h"))
-		return help(NULL);
+		return help(NULL, NULL);
 	if (!strcmp(argv[1], "help"))
-		return help(argc > 2 ? argv[2] : NULL);
+		return help(argc > 2 ? argv[2] : NULL, argc > 3 ? argv[3] : NULL);
 	i = find(argv[1]);
 	return i < 0 ? 2 : handlers[i](argc - 2, argv + 2);
 }

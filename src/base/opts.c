@@ -63,8 +63,9 @@ const char *opts_nearest(const char *given, const void *names, size_t count, siz
 
 static int unknown(const struct cmd_desc *cmd, const char *name, struct err *err)
 {
-	const char *near = opts_nearest(name, &cmd->opts[0].name, cmd->opt_count,
-					sizeof(cmd->opts[0]));
+	const char *near = cmd->opt_count ? opts_nearest(name, &cmd->opts[0].name, cmd->opt_count,
+							  sizeof(cmd->opts[0]))
+					  : NULL;
 
 	if (near)
 		return err_set(err, -EINVAL, "unknown option '--%s'; did you mean '--%s'? "
@@ -128,30 +129,11 @@ static int one_option(const struct cmd_desc *cmd, char *arg, const char *next,
 	return convert(o, &values[i], err);
 }
 
-int opts_parse(const struct cmd_desc *cmd, int argc, char **argv, struct opt_value *values,
-	       bool *help, struct err *err)
+static int fill_defaults(const struct cmd_desc *cmd, struct opt_value *values, struct err *err)
 {
-	bool used_next;
-	int ret;
-
-	*help = false;
-	memset(values, 0, cmd->opt_count * sizeof(*values));
-	for (int i = 0; i < argc; i++) {
-		if (!strcmp(argv[i], "--help") || !strcmp(argv[i], "-h")) {
-			*help = true;
-			return 0;
-		}
-		if (strncmp(argv[i], "--", 2) || !argv[i][2])
-			return err_set(err, -EINVAL, "'%s' is not an option; bothy help %s lists "
-				       "the options", argv[i], cmd->name);
-		ret = one_option(cmd, argv[i] + 2, i + 1 < argc ? argv[i + 1] : NULL, values,
-				 &used_next, err);
-		if (ret < 0)
-			return ret;
-		i += used_next;
-	}
 	for (size_t i = 0; i < cmd->opt_count; i++) {
 		const struct opt_desc *o = &cmd->opts[i];
+		int ret;
 
 		if (values[i].given)
 			continue;
@@ -166,6 +148,62 @@ int opts_parse(const struct cmd_desc *cmd, int argc, char **argv, struct opt_val
 		}
 	}
 	return 0;
+}
+
+static int one_operand(const struct cmd_desc *cmd, const char *arg, const char **operands,
+		       size_t max, size_t *count, struct err *err)
+{
+	if (!max)
+		return err_set(err, -EINVAL, "'%s' is not an option; bothy help %s lists "
+			       "the options", arg, cmd->name);
+	if (*count == max)
+		return err_set(err, -EINVAL, "'%s' is one word too many; it is: bothy %s %s", arg,
+			       cmd->name, cmd->operands);
+	operands[(*count)++] = arg;
+	return 0;
+}
+
+int opts_parse_operands(const struct cmd_desc *cmd, int argc, char **argv,
+			struct opt_value *values, const char **operands, size_t max, size_t *count,
+			bool *help, struct err *err)
+{
+	bool used_next, plain = false;
+	int ret;
+
+	*help = false;
+	*count = 0;
+	if (cmd->opt_count)
+		memset(values, 0, cmd->opt_count * sizeof(*values));
+	for (int i = 0; i < argc; i++) {
+		if (!plain && (!strcmp(argv[i], "--help") || !strcmp(argv[i], "-h"))) {
+			*help = true;
+			return 0;
+		}
+		if (!plain && max && !strcmp(argv[i], "--")) {
+			plain = true;
+			continue;
+		}
+		if (plain || strncmp(argv[i], "--", 2) || !argv[i][2]) {
+			ret = one_operand(cmd, argv[i], operands, max, count, err);
+			if (ret < 0)
+				return ret;
+			continue;
+		}
+		ret = one_option(cmd, argv[i] + 2, i + 1 < argc ? argv[i + 1] : NULL, values,
+				 &used_next, err);
+		if (ret < 0)
+			return ret;
+		i += used_next;
+	}
+	return fill_defaults(cmd, values, err);
+}
+
+int opts_parse(const struct cmd_desc *cmd, int argc, char **argv, struct opt_value *values,
+	       bool *help, struct err *err)
+{
+	size_t none;
+
+	return opts_parse_operands(cmd, argc, argv, values, NULL, 0, &none, help, err);
 }
 
 /* Prints words from @text, wrapped at 79 columns, each line after @indent. */
@@ -194,9 +232,11 @@ static void print_wrapped(FILE *out, const char *text, unsigned indent)
 
 void opts_print_help(const char *program, const struct cmd_desc *cmd, FILE *out)
 {
-	fprintf(out, "usage: %s %s [options]\n\n", program, cmd->name);
+	fprintf(out, "usage: %s %s %s%s[options]\n\n", program, cmd->name,
+		cmd->operands ? cmd->operands : "", cmd->operands ? " " : "");
 	print_wrapped(out, cmd->description, 0);
-	fprintf(out, "\noptions:\n");
+	if (cmd->opt_count)
+		fprintf(out, "\noptions:\n");
 	for (size_t i = 0; i < cmd->opt_count; i++) {
 		const struct opt_desc *o = &cmd->opts[i];
 		char head[64];

@@ -33,6 +33,7 @@ struct cmd_desc {
 	const struct opt_desc *opts;
 	size_t opt_count;
 	const char *epilog; /* keys, exit codes, examples; ready to print */
+	const char *operands; /* how help calls the words that are no options; NULL: none */
 };
 
 struct opt_value {
@@ -46,6 +47,12 @@ struct opt_value {
  * returned) at --help or -h. */
 int must_check opts_parse(const struct cmd_desc *cmd, int argc, char **argv,
 			  struct opt_value *values, bool *help, struct err *err);
+
+/* The same for a command with operands: up to @max of them, in order, whatever stands
+ * between them. "--" ends the options. *count: how many there were. */
+int must_check opts_parse_operands(const struct cmd_desc *cmd, int argc, char **argv,
+				   struct opt_value *values, const char **operands, size_t max,
+				   size_t *count, bool *help, struct err *err);
 
 void opts_print_help(const char *program, const struct cmd_desc *cmd, FILE *out);
 

@@ -1,0 +1,21 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#ifndef BOTHY_BLOCK_OP_PRIV_H
+#define BOTHY_BLOCK_OP_PRIV_H
+
+#include "src/block/op.h"
+
+bool op_reads_zero(const struct block_node *n);
+int must_check op_sync_files(const struct block_made *m, struct err *err);
+
+/* The file beside a half-made target that says how far it is (op_journal.c). */
+struct op_journal;
+/* Finds what an earlier run left: *from is where to go on, 0 if there is nothing.
+ * -ESTALE with a reason if it was another conversion's. */
+int must_check op_journal_open(struct op_journal **out, const struct op_convert *c,
+			       const struct block_node *src, uint64_t *from, struct err *err);
+/* Flushes @dst and notes that all below @low is in it. Failure costs time, no data. */
+void op_journal_save(struct op_journal *j, struct block_node *dst, uint64_t low);
+/* @done: the conversion is complete, the file goes. NULL is fine. */
+void op_journal_close(struct op_journal *j, bool done);
+
+#endif

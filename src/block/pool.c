@@ -1,0 +1,197 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "src/block/pool.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdbool.h>
+#include <stdlib.h>
+#include <time.h>
+
+#include "src/base/bits.h"
+
+enum { MAX_THREADS = 64 };
+#define NS 1000000000LL
+#define IDLE_NS (10 * NS)
+
+struct block_pool {
+	pthread_mutex_t lock;
+	pthread_cond_t work, gone;
+	struct block_job *head, **tail; /* ready, in order */
+	struct block_job *later;        /* by due time */
+	unsigned max, threads, idle, ready;
+	bool ending;
+};
+
+int64_t block_now_ns(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return (int64_t)ts.tv_sec * NS + ts.tv_nsec;
+}
+
+struct block_pool *block_pool_new(unsigned max_threads)
+{
+	struct block_pool *p = calloc(1, sizeof(*p));
+	pthread_condattr_t attr;
+
+	if (!p)
+		return NULL;
+	pthread_mutex_init(&p->lock, NULL);
+	pthread_condattr_init(&attr);
+	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+	pthread_cond_init(&p->work, &attr);
+	pthread_cond_init(&p->gone, NULL);
+	pthread_condattr_destroy(&attr);
+	p->tail = &p->head;
+	p->max = max_threads < 1 ? 1 : min_of(max_threads, (unsigned)MAX_THREADS);
+	return p;
+}
+
+void block_pool_free(struct block_pool *p)
+{
+	if (!p)
+		return;
+	pthread_mutex_lock(&p->lock);
+	p->ending = true;
+	pthread_cond_broadcast(&p->work);
+	while (p->threads)
+		pthread_cond_wait(&p->gone, &p->lock);
+	pthread_mutex_unlock(&p->lock);
+	pthread_cond_destroy(&p->work);
+	pthread_cond_destroy(&p->gone);
+	pthread_mutex_destroy(&p->lock);
+	free(p);
+}
+
+static void make_ready(struct block_pool *p, struct block_job *j)
+{
+	j->next = NULL;
+	*p->tail = j;
+	p->tail = &j->next;
+	p->ready++;
+}
+
+/* A job to do now, or NULL and when to look again. Lock held. */
+static struct block_job *next_job(struct block_pool *p, int64_t *wake_ns)
+{
+	struct block_job *j;
+	int64_t now = block_now_ns();
+
+	while (p->later && p->later->due_ns <= now) {
+		j = p->later;
+		p->later = j->next;
+		make_ready(p, j);
+	}
+	*wake_ns = now + IDLE_NS;
+	if (p->later)
+		*wake_ns = min_of(*wake_ns, p->later->due_ns);
+	j = p->head;
+	if (!j)
+		return NULL;
+	p->head = j->next;
+	if (!p->head)
+		p->tail = &p->head;
+	p->ready--;
+	return j;
+}
+
+static void *worker(void *opaque)
+{
+	struct block_pool *p = opaque;
+	int64_t wake;
+
+	pthread_mutex_lock(&p->lock);
+	for (;;) {
+		struct block_job *j = next_job(p, &wake);
+		struct timespec ts;
+		int rc;
+
+		if (j) {
+			pthread_mutex_unlock(&p->lock);
+			j->fn(j);
+			pthread_mutex_lock(&p->lock);
+			continue;
+		}
+		if (p->ending)
+			break;
+		ts = (struct timespec){ wake / NS, wake % NS };
+		p->idle++;
+		rc = pthread_cond_timedwait(&p->work, &p->lock, &ts);
+		p->idle--;
+		/* One thread stays while jobs wait for their time. */
+		if (rc == ETIMEDOUT && !p->head && (!p->later || p->idle))
+			break;
+	}
+	p->threads--;
+	pthread_cond_signal(&p->gone);
+	pthread_mutex_unlock(&p->lock);
+	return NULL;
+}
+
+/* Lock held. False: there is no thread at all and none can be had. */
+static bool have_thread(struct block_pool *p)
+{
+	pthread_attr_t attr;
+	sigset_t all, old;
+	pthread_t t;
+	int rc;
+
+	if (p->idle >= p->ready && p->idle) {
+		pthread_cond_signal(&p->work);
+		return true;
+	}
+	if (p->threads < p->max) {
+		pthread_attr_init(&attr);
+		pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
+		sigfillset(&all); /* signals are the main thread's */
+		pthread_sigmask(SIG_SETMASK, &all, &old);
+		rc = pthread_create(&t, &attr, worker, p);
+		pthread_sigmask(SIG_SETMASK, &old, NULL);
+		pthread_attr_destroy(&attr);
+		p->threads += !rc;
+	}
+	return p->threads;
+}
+
+void block_pool_submit(struct block_pool *p, struct block_job *job)
+{
+	struct block_job *j;
+	int64_t wake;
+
+	pthread_mutex_lock(&p->lock);
+	make_ready(p, job);
+	if (have_thread(p)) {
+		pthread_mutex_unlock(&p->lock);
+		return;
+	}
+	j = next_job(p, &wake);
+	pthread_mutex_unlock(&p->lock);
+	if (j)
+		j->fn(j);
+}
+
+void block_pool_submit_at(struct block_pool *p, struct block_job *job, int64_t due_ns)
+{
+	struct block_job **at;
+	bool ok;
+
+	pthread_mutex_lock(&p->lock);
+	job->due_ns = due_ns;
+	for (at = &p->later; *at && (*at)->due_ns <= due_ns; at = &(*at)->next)
+		;
+	job->next = *at;
+	*at = job;
+	if (p->idle) {
+		pthread_cond_signal(&p->work); /* its time may be earlier than what it waits for */
+		ok = true;
+	} else {
+		ok = have_thread(p);
+	}
+	if (!ok)
+		*at = job->next;
+	pthread_mutex_unlock(&p->lock);
+	if (!ok)
+		job->fn(job);
+}

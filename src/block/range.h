@@ -1,0 +1,34 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Locks on ranges of bytes, shared or exclusive: what keeps two requests of one
+ * image apart where they meet. First come, first served per range, so that a
+ * writer is not starved by a stream of readers.
+ */
+#ifndef BOTHY_BLOCK_RANGE_H
+#define BOTHY_BLOCK_RANGE_H
+
+#include <pthread.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+struct range { /* lives on the holder's stack */
+	uint64_t start, end; /* end is exclusive */
+	bool exclusive, waiting;
+	struct range *next;
+	pthread_cond_t wake;
+};
+
+struct range_set {
+	pthread_mutex_t lock;
+	struct range *head, **tail; /* in order of arrival */
+};
+
+void range_set_init(struct range_set *s);
+void range_set_fini(struct range_set *s);
+
+/* Sleeps until no earlier, overlapping request conflicts. @end may be UINT64_MAX. */
+void range_lock(struct range_set *s, struct range *r, uint64_t start, uint64_t end,
+		bool exclusive);
+void range_unlock(struct range_set *s, struct range *r);
+
+#endif

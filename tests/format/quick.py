@@ -1,0 +1,77 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The format tests, a short run of each: random operations against a plain array
+(model), cuts at every write (torture).
+
+usage: quick.py model|torture PROGRAM [SEEDS [STEPS]]
+"""
+import shutil
+import subprocess
+import sys
+import tempfile
+
+QCOW2 = [["cluster_size=512"], ["cluster_size=4096", "backing=1"], ["backing=1"],
+         ["cluster_size=2097152"], ["refcount_bits=1", "cluster_size=4096"],
+         ["refcount_bits=4", "cluster_size=4096"], ["refcount_bits=64"], ["compat=v2", "backing=1"],
+         ["lazy_refcounts=on"], ["extended_l2=on"], ["extended_l2=on", "backing=1"],
+         ["compression_type=zstd"], ["data_file=ext.raw"],
+         ["data_file=ext.raw", "data_file_raw=on"], ["preallocation=metadata"],
+         ["preallocation=full", "extended_l2=on"], ["cluster_size=512", "cache=32768"],
+         ["threads=4", "backing=1"], ["threads=4", "cluster_size=512", "cache=32768"],
+         ["threads=4", "extended_l2=on", "backing=1"],
+         ["encrypt.format=luks", "encrypt.iter-time=1"],
+         ["encrypt.format=luks", "encrypt.iter-time=1", "threads=4", "backing=1",
+          "cluster_size=4096"],
+         ["encrypt.format=luks", "encrypt.iter-time=1", "extended_l2=on", "preallocation=metadata"]]
+MODEL = [("raw", [])] + [("qcow2", o) for o in QCOW2] + [
+    ("luks", ["iter-time=1"]), ("luks", ["iter-time=1", "threads=4"]), ("vdi", []), ("vdi", ["static=on"]), ("vdi", ["threads=4"]), ("vmdk", []),
+    ("vmdk", ["zeroed_grain=on"]), ("vmdk", ["subformat=twoGbMaxExtentSparse"]),
+    ("vmdk", ["subformat=monolithicFlat"]), ("vmdk", ["threads=4"]), ("vpc", []),
+    ("vpc", ["subformat=fixed"]), ("vpc", ["threads=4"]), ("vhdx", []),
+    ("vhdx", ["subformat=fixed"]), ("vhdx", ["threads=4"])]
+TORTURE = [("qcow2", ["cluster_size=4096", "snapshots=1", "resize=1"]),
+           ("qcow2", ["cluster_size=512", "snapshots=1"]),
+           ("qcow2", ["snapshots=1", "backing=1"]),
+           ("qcow2", ["extended_l2=on", "cluster_size=16384", "backing=1"]),
+           ("qcow2", ["compat=v2", "cluster_size=4096", "backing=1"]),
+           ("qcow2", ["lazy_refcounts=on", "cluster_size=4096"]),
+           ("qcow2", ["data_file=ext", "cluster_size=4096"]),
+           ("vdi", ["resize=1"]), ("vdi", ["backing=1"]), ("vmdk", []), ("vmdk", ["backing=1"]),
+           ("vpc", []), ("vhdx", []),
+           # The tool itself: barriers left out on purpose must be noticed.
+           ("qcow2", ["cluster_size=4096", "plant=1"]), ("vmdk", ["backing=1", "plant=1"])]
+
+
+def main():
+    kind, program = sys.argv[1:3]
+    seeds = int(sys.argv[3]) if len(sys.argv) > 3 else 1
+    steps = sys.argv[4] if len(sys.argv) > 4 else ("150" if kind == "model" else "60")
+    tmp = tempfile.mkdtemp(prefix="bothy-format.")
+    failed = done = 0
+    try:
+        for seed in range(1, seeds + 1):
+            for fmt, opts in MODEL if kind == "model" else TORTURE:
+                if kind == "model":
+                    size = "8388608"
+                    cmd = [program, fmt, tmp, str(seed), steps, size, *opts]
+                else:
+                    plant = "plant=1" in opts
+                    cmd = [program, fmt, str(seed + 2), "200" if plant else steps,
+                           "800" if plant else "120", *opts]
+                r = subprocess.run(cmd, capture_output=True, text=True, timeout=300, check=False)
+                if "not an image format" in r.stderr or "no such format" in r.stderr:
+                    continue
+                done += 1
+                if r.returncode:
+                    failed += 1
+                    print(f"FAIL {' '.join(cmd)}\n{r.stdout[-800:]}{r.stderr[-800:]}")
+    finally:
+        shutil.rmtree(tmp, ignore_errors=True)
+    print(f"{done - failed} passed, {failed} failed")
+    return 1 if failed or not done else 0
+
+
+if __name__ == "__main__":
+    if len(sys.argv) < 3:
+        sys.exit(__doc__)
+    sys.exit(main())
