@@ -115,9 +115,9 @@ static void logical(void)
 	apic_icr(2, 0x4850); /* logical, fixed: processor 1 */
 	check_true("logical.one", reached(&ipis[1], 1));
 	apic_icr((1u << cpus) - 1, 0x4850);
-	check_true("logical.all", reached(&ipis[0], 1) && reached(&ipis[1], 2));
-	for (unsigned i = 2; i < cpus; i++)
-		check_true("logical.all", reached(&ipis[i], 1));
+	/* All of them: one that is still to come would be counted below. */
+	for (unsigned i = 0; i < cpus; i++)
+		check_true("logical.all", reached(&ipis[i], i == 1 ? 2 : 1));
 	clear();
 	apic_icr((1u << cpus) - 1, 0x4950); /* lowest priority: exactly one takes it */
 	rt_udelay(20000);

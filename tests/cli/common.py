@@ -257,9 +257,10 @@ def run_all(tests):
             with tempfile.TemporaryDirectory(prefix="bothy-cli-") as folder:
                 old = os.getcwd()
                 os.chdir(folder)
+                start = time.monotonic()
                 try:
                     test(pathlib.Path(folder), echo)
-                    print(f"ok   {name}", flush=True)
+                    print(f"ok   {name} ({time.monotonic() - start:.1f} s)", flush=True)
                     passed += 1
                 except Exception as e:
                     print(f"FAIL {name}: {e}", flush=True)

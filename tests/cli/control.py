@@ -13,7 +13,7 @@ from common import ROOT, Failure, Vm, check, run_all
 def start(echo, **config):
     vm = Vm(kernel=str(echo), **config)
     vm.hello()
-    vm.serial_expect(b"ready")
+    vm.serial_expect(b"ready\r\n")
     return vm
 
 
@@ -83,12 +83,12 @@ def test_reset_and_quit(folder, echo):
     e = vm.event("RESET")
     check(e["data"] == {"guest": False, "reason": "host-qmp-system-reset"}, e)
     check(set(e["timestamp"]) == {"seconds", "microseconds"}, e)
-    vm.serial_expect(b"ready")
+    vm.serial_expect(b"ready\r\n")
     vm.command("stop")
     vm.command("system_reset")      # a paused machine stays paused
     check(vm.command("query-status")["return"]["status"] == "paused", "status")
     vm.command("cont")
-    vm.serial_expect(b"ready")
+    vm.serial_expect(b"ready\r\n")
     check(vm.command("quit") == {"return": {}}, "quit")
     e = vm.event("SHUTDOWN")
     check(e["data"] == {"guest": False, "reason": "host-qmp-quit"}, e)
@@ -101,10 +101,10 @@ def test_many_resets(folder, echo):
     for _ in range(50):
         vm.command("system_reset")
     vm.serial.sendall(b"z")
-    vm.serial_expect(b"ready")
+    vm.serial_expect(b"ready\r\n")
     for _ in range(20):
         vm.serial.sendall(b"2")
-        vm.serial_expect(b"ready")
+        vm.serial_expect(b"ready\r\n")
     vm.command("quit")
     check(vm.wait() == 0, "exit code")
     vm.close()
@@ -118,10 +118,10 @@ def test_guest_events(folder, echo):
     check(vm.command("query-status")["return"]["status"] == "guest-panicked", "status")
     vm.serial.sendall(b"2")
     check(vm.event("RESET")["data"] == {"guest": True, "reason": "guest-panic"}, "reset")
-    vm.serial_expect(b"ready")
+    vm.serial_expect(b"ready\r\n")
     vm.serial.sendall(b"3")
     check(vm.event("RESET")["data"] == {"guest": True, "reason": "guest-reset"}, "triple fault")
-    vm.serial_expect(b"ready")
+    vm.serial_expect(b"ready\r\n")
     check(vm.command("system_powerdown") == {"return": {}}, "powerdown")
     vm.event("POWERDOWN")
     vm.serial.sendall(b"1")
@@ -196,7 +196,7 @@ def test_owner_goes_away(folder, echo):
     # Without --foreground the machine goes on until a signal.
     vm = Vm(foreground=False, kernel=str(echo))
     vm.hello()
-    vm.serial_expect(b"ready")
+    vm.serial_expect(b"ready\r\n")
     vm.file.close()
     vm.sock.close()
     time.sleep(0.3)

@@ -43,11 +43,12 @@ GLOBAL_OK = set()
 
 
 def tracked():
-    out = subprocess.run(["git", "ls-files", "--cached", "--others", "--exclude-standard"],
-                         cwd=ROOT, capture_output=True, text=True, check=False)
-    if out.returncode == 0:
+    try:
+        out = subprocess.run(["git", "ls-files", "--cached", "--others", "--exclude-standard"],
+                             cwd=ROOT, capture_output=True, text=True, check=True)
         names = out.stdout.split("\n")
-    else:                          # not a work tree: everything there is
+    except (OSError, subprocess.CalledProcessError):
+        # No git, or not a work tree: everything there is.
         names = [str(p.relative_to(ROOT)) for p in ROOT.rglob("*") if p.is_file()]
         names = [n for n in names if not n.startswith(("build", ".git/"))]
     return sorted(n for n in names if n and (ROOT / n).is_file())

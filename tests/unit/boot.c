@@ -2,19 +2,15 @@
 /* The direct-boot loaders: what they put where, and what they refuse. */
 #include <errno.h>
 #include <fcntl.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
-#include <cmocka.h>
 
 #include "src/dev/firmware/boot.h"
 #include "tests/unit/boot_images.h"
+#include "tests/unit/cmocka_all.h"
 
 #define MIB 0x100000ull
 #define GIB 0x40000000ull

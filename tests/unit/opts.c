@@ -1,16 +1,12 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include <errno.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <cmocka.h>
 
 #include "src/base/bits.h"
 #include "src/base/opts.h"
+#include "tests/unit/cmocka_all.h"
 
 enum { FILE_, MEMORY, CPUS, TEXT, FLAG, COUNT };
 

@@ -1,14 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include <errno.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
 #include <string.h>
-#include <cmocka.h>
 
 #include "src/base/bits.h"
 #include "src/base/size.h"
+#include "tests/unit/cmocka_all.h"
 
 static void sizes(void **state)
 {
