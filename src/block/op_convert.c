@@ -315,7 +315,8 @@ static int prepare(struct copy *k, uint64_t *from, struct err *err)
 		rc = create_target(k, err);
 	if (!rc)
 		rc = open_target(k, err);
-	k->zeroed = !k->c->into_existing && !k->base && op_reads_zero(k->dst);
+	if (!rc)
+		k->zeroed = !k->c->into_existing && !k->base && op_reads_zero(k->dst);
 	return rc;
 }
 
