@@ -36,11 +36,10 @@ struct console {
 	bool escape;   /* the last key was Ctrl-A */
 	bool started;  /* the machine's greeting came */
 	bool asked;    /* we asked the machine to end */
-	bool quiet;    /* nothing is worth telling about the end */
 	bool killed, lost_output;
 	bool child_gone;
 	int child_status;
-	unsigned interrupts;
+	int64_t interrupt_ms; /* when the first one came; 0: none */
 	unsigned restarts; /* in the second that began at restart_s */
 	time_t restart_s;
 };
@@ -101,7 +100,6 @@ static void key(struct console *c, char ch)
 	c->escape = false;
 	switch (ch) {
 	case 'x': case 'X':
-		c->quiet = true;
 		ask_to_end(c);
 		break;
 	case 'h': case 'H': case '?':
@@ -278,13 +276,26 @@ static void child_signal(struct console *c)
 		c->child_gone = true;
 }
 
-static void interrupt(struct console *c)
+static int64_t now_ms(void)
 {
-	if (++c->interrupts == 1) {
-		say("stopping the machine; once more ends it by force");
-		c->quiet = true;
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return (int64_t)ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
+}
+
+/* The first asks; a second one, from a person who does not want to wait, kills.
+ * What comes within an instant is the same one: timeout(1) and the like send a
+ * signal to the process and to its group. */
+static void interrupt(struct console *c, bool may_kill)
+{
+	enum { SAME_ONE_MS = 200 };
+
+	if (!c->interrupt_ms) {
+		c->interrupt_ms = now_ms();
+		say("stopping the machine; Ctrl-C once more ends it by force");
 		ask_to_end(c);
-	} else {
+	} else if (may_kill && now_ms() - c->interrupt_ms > SAME_ONE_MS) {
 		c->killed = true;
 		kill(c->cfg->vm, SIGKILL);
 	}
@@ -319,11 +330,13 @@ static void read_signal(struct console *c)
 		break;
 	case SIGHUP:
 		c->stdin_open = false;
-		c->quiet = true;
 		ask_to_end(c);
 		break;
-	default: /* SIGINT, SIGQUIT, SIGTERM */
-		interrupt(c);
+	case SIGTERM:
+		interrupt(c, false);
+		break;
+	default: /* SIGINT, SIGQUIT */
+		interrupt(c, true);
 		break;
 	}
 }

@@ -10,29 +10,32 @@
 
 #define NAME_MAX_LEN 40
 
-/* Edit distance (Levenshtein) of two short words. */
+/* Edit distance of two short words, where swapping two neighbours is one step
+ * (optimal string alignment). */
 static unsigned distance(const char *a, const char *b)
 {
 	size_t la = strlen(a), lb = strlen(b);
-	unsigned row[NAME_MAX_LEN + 1];
+	unsigned rows[3][NAME_MAX_LEN + 1], *old = rows[0], *last = rows[1], *row = rows[2];
 
 	if (la > NAME_MAX_LEN || lb > NAME_MAX_LEN)
 		return UINT32_MAX;
 	for (size_t j = 0; j <= lb; j++)
-		row[j] = (unsigned)j;
+		old[j] = last[j] = (unsigned)j;
 	for (size_t i = 1; i <= la; i++) {
-		unsigned diag = row[0];
+		unsigned *spare = old;
 
 		row[0] = (unsigned)i;
 		for (size_t j = 1; j <= lb; j++) {
-			unsigned subst = diag + (a[i - 1] != b[j - 1]);
-			unsigned other = min_of(row[j], row[j - 1]) + 1;
-
-			diag = row[j];
-			row[j] = min_of(subst, other);
+			row[j] = min_of(last[j - 1] + (a[i - 1] != b[j - 1]),
+					min_of(last[j], row[j - 1]) + 1);
+			if (i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1])
+				row[j] = min_of(row[j], old[j - 2] + 1);
 		}
+		old = last;
+		last = row;
+		row = spare;
 	}
-	return row[lb];
+	return last[lb];
 }
 
 const char *opts_nearest(const char *given, const void *names, size_t count, size_t stride)

@@ -29,6 +29,8 @@ struct apic;
 struct engine_desc {
 	const char *name;  /* "interp", "jit", "kvm" */
 	const char *title;
+	/* Does it run on this host? NULL: on every one. -errno with the reason. */
+	int (*usable)(struct err *err);
 	/* Per VM and per vCPU; NULL where there is nothing to do. */
 	int (*vm_init)(struct cpus *s, struct err *err);
 	void (*vm_fini)(struct cpus *s);
@@ -87,6 +89,7 @@ struct cpus {
 	/* An unmasked x87 exception with CR0.NE clear asks for IRQ 13; NULL: the
 	 * exception is ignored, as with IGNNE# asserted. Any vCPU thread. */
 	void (*x87_error)(void *opaque, unsigned vcpu);
+	void *x87_opaque;
 	void *vm_opaque;
 	uint64_t a20_mask; /* ~0, or ~(1 << 20) while the gate is closed */
 	/* Exclusive sections and pausing: who is inside engine->run(). */

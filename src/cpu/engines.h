@@ -8,7 +8,7 @@
 #include "src/cpu/engines.def"
 #undef ENGINE
 
-/* By name, or NULL; "auto" is the best that this host runs. */
+/* By name, or NULL; "auto" is the first of engines.def that this host can run. */
 const struct engine_desc *engine_lookup(const char *name);
 
 #endif

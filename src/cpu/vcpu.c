@@ -117,8 +117,12 @@ void x86_exclusive_end(struct x86_cpu *c)
 
 void vcpu_request(struct vcpu *v, uint32_t bits)
 {
-	uint32_t old = atomic_fetch_or(&v->x86->request, bits);
+	uint32_t old;
 
+	/* INIT forgets a SIPI that came before it. */
+	if (bits & X86_REQ_INIT)
+		atomic_fetch_and(&v->x86->request, ~(uint32_t)X86_REQ_SIPI);
+	old = atomic_fetch_or(&v->x86->request, bits);
 	atomic_store(&v->x86->jit.run_ok, 0);
 	if ((old & bits) == bits)
 		return;
@@ -140,8 +144,6 @@ static void take_init(struct vcpu *v)
 	apic_reset(c->apic, true);
 	c->halted = false;
 	c->wait_sipi = c->index != 0;
-	/* A SIPI that came before the INIT was taken is not latched. */
-	atomic_fetch_and(&c->request, ~(uint32_t)X86_REQ_SIPI);
 }
 
 static void take_sipi(struct vcpu *v)
@@ -161,8 +163,6 @@ static void take_requests(struct vcpu *v)
 	struct x86_cpu *c = v->x86;
 	uint32_t req = atomic_load(&c->request);
 
-	if (req & X86_REQ_EXIT)
-		atomic_fetch_and(&c->request, ~(uint32_t)X86_REQ_EXIT);
 	if (req & X86_REQ_FLUSH) {
 		atomic_fetch_and(&c->request, ~(uint32_t)X86_REQ_FLUSH);
 		x86_tlb_flush_all(c);
@@ -170,7 +170,10 @@ static void take_requests(struct vcpu *v)
 	if (req & X86_REQ_INIT) {
 		atomic_fetch_and(&c->request, ~(uint32_t)X86_REQ_INIT);
 		take_init(v);
-	} else if (req & X86_REQ_SIPI) {
+	}
+	/* Both pending: the SIPI came after the INIT, see vcpu_request(). A guest may
+	 * send one right after the other, long before this thread is scheduled. */
+	if (req & X86_REQ_SIPI) {
 		atomic_fetch_and(&c->request, ~(uint32_t)X86_REQ_SIPI);
 		take_sipi(v);
 	}
@@ -201,6 +204,9 @@ static void *vcpu_main(void *opaque)
 		pthread_mutex_lock(&s->gate);
 		wait_open_locked(s);
 		stop = s->stopping;
+		/* Whoever closes the gate from here on asks again: cleared any later, the
+		 * request would be lost. */
+		atomic_fetch_and(&c->request, ~(uint32_t)X86_REQ_EXIT);
 		if (!stop)
 			s->inside++;
 		pthread_mutex_unlock(&s->gate);
@@ -298,6 +304,8 @@ struct cpus *cpus_new(const struct cpus_config *cfg, struct err *err)
 	s->vcpu = calloc(cfg->count, sizeof(*s->vcpu));
 	if (!s->vcpu)
 		goto no_memory;
+	if (s->engine->usable && s->engine->usable(err) != 0)
+		goto fail;
 	if (s->engine->vm_init && s->engine->vm_init(s, err) != 0)
 		goto fail;
 	s->engine_ready = true;
@@ -427,10 +435,13 @@ void cpus_reset(struct cpus *s)
 
 const struct engine_desc *engine_lookup(const char *name)
 {
-	if (strcmp(name, "auto") == 0)
-		return engines[0];
-	for (size_t n = 0; engines[n]; n++)
+	bool automatic = strcmp(name, "auto") == 0;
+
+	for (size_t n = 0; engines[n]; n++) {
+		if (automatic && (!engines[n]->usable || engines[n]->usable(NULL) == 0))
+			return engines[n];
 		if (strcmp(engines[n]->name, name) == 0)
 			return engines[n];
+	}
 	return NULL;
 }

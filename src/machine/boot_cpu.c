@@ -3,8 +3,26 @@
 #include "src/machine/boot_cpu.h"
 
 #include "src/cpu/x86/access.h"
+#include "src/cpu/x86/apic.h"
+#include "src/cpu/x86/msr.h"
 #include "src/cpu/x86/x86.h"
 #include "src/dev/firmware/boot.h"
+
+/* Local APIC registers (SDM vol. 3, table 11-1). */
+#define APIC_SVR 0x0f0
+#define APIC_LINT0 0x350
+#define APIC_LINT1 0x360
+
+void boot_cpu_firmware(struct x86_cpu *c, uint64_t low_memory)
+{
+	x86_mtrr_firmware(c, low_memory);
+	if (c->index != 0 || !c->apic)
+		return;
+	/* Virtual wire mode (Intel MultiProcessor specification 1.4, 3.6.2.2). */
+	apic_mmio_write(c->apic, APIC_SVR, 0x1ff, 4);   /* enabled, spurious vector 255 */
+	apic_mmio_write(c->apic, APIC_LINT0, 0x700, 4); /* ExtINT */
+	apic_mmio_write(c->apic, APIC_LINT1, 0x400, 4); /* NMI */
+}
 
 static struct x86_seg flat(uint16_t sel, uint16_t type, bool long_code)
 {

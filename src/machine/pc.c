@@ -29,6 +29,7 @@
 #include "src/dev/legacy/i8259.h"
 #include "src/dev/legacy/ioapic.h"
 #include "src/dev/legacy/mc146818.h"
+#include "src/dev/legacy/ferr.h"
 #include "src/dev/legacy/port92.h"
 #include "src/dev/legacy/pvpanic.h"
 #include "src/dev/legacy/uart16550.h"
@@ -60,6 +61,7 @@ struct board {
 	struct mc146818 rtc;
 	struct i8042 kbc;
 	struct port92 port92;
+	struct ferr ferr;
 	struct uart16550 com1;
 	struct pvpanic pvpanic;
 	struct q35 q35;
@@ -191,6 +193,11 @@ static int ioapic_part_init(struct board *b, struct err *err)
 		return ret;
 	s->eoi = eoi;
 	s->eoi_opaque = &b->ioapic;
+	return 0;
+}
+
+static int gsi_part_init(struct board *b, struct err *err)
+{
 	gsi_init(&b->gsi, &b->pic, &b->ioapic);
 	return 0;
 }
@@ -242,6 +249,22 @@ static int port92_part_init(struct board *b, struct err *err)
 	return port92_init(&b->port92, &b->env, &b->a20, err);
 }
 
+static void x87_error(void *opaque, unsigned vcpu)
+{
+	struct board *b = opaque;
+
+	ferr_assert(&b->ferr);
+}
+
+static int ferr_part_init(struct board *b, struct err *err)
+{
+	struct irq_line irq = gsi_line(&b->gsi, 13);
+
+	b->cfg.cpus->x87_error = x87_error;
+	b->cfg.cpus->x87_opaque = b;
+	return ferr_init(&b->ferr, &b->env, &irq, err);
+}
+
 static int com1_init(struct board *b, struct err *err)
 {
 	struct irq_line irq = gsi_line(&b->gsi, 4);
@@ -266,11 +289,13 @@ static int lpc_init(struct board *b, struct err *err)
 
 static void pic_fini(struct board *b) { i8259_fini(&b->pic); }
 static void ioapic_part_fini(struct board *b) { ioapic_fini(&b->ioapic); }
+static void gsi_part_fini(struct board *b) {}
 static void hpet_part_fini(struct board *b) { hpet_fini(&b->hpet); }
 static void pit_fini(struct board *b) { i8254_fini(&b->pit); }
 static void rtc_fini(struct board *b) { mc146818_fini(&b->rtc); }
 static void kbc_fini(struct board *b) { i8042_fini(&b->kbc); }
 static void port92_part_fini(struct board *b) { port92_fini(&b->port92); }
+static void ferr_part_fini(struct board *b) { ferr_fini(&b->ferr); }
 static void com1_fini(struct board *b) { uart16550_fini(&b->com1); }
 static void pvpanic_part_fini(struct board *b) { pvpanic_fini(&b->pvpanic); }
 static void q35_part_fini(struct board *b) { q35_fini(&b->q35); }
@@ -282,11 +307,13 @@ static void lpc_fini(struct board *b) { ich9_lpc_fini(&b->lpc); }
 static const struct part parts[] = {
 	PART(pic, i8259_desc, pic),
 	PART(ioapic, ioapic_desc, ioapic_part),
+	PART(gsi, gsi_desc, gsi_part),
 	PART(hpet, hpet_desc, hpet_part),
 	PART(pit, i8254_desc, pit),
 	PART(rtc, mc146818_desc, rtc),
 	PART(kbc, i8042_desc, kbc),
 	PART(port92, port92_desc, port92_part),
+	PART(ferr, ferr_desc, ferr_part),
 	PART(com1, uart16550_desc, com1),
 	PART(pvpanic, pvpanic_desc, pvpanic_part),
 	PART(q35, q35_desc, q35_part),

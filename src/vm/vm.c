@@ -149,7 +149,8 @@ static void ask_triple_fault(void *opaque, unsigned vcpu)
 }
 
 /*
- * Booting: the kernel into memory, the boot processor to its entry.
+ * Booting: the kernel into memory, the processors to where firmware would leave
+ * them, the boot processor to the kernel's entry.
  */
 static int boot(struct vm *vm, struct err *err)
 {
@@ -170,6 +171,8 @@ static int boot(struct vm *vm, struct err *err)
 	if (ret < 0)
 		return ret;
 	vm->boot_kind = entry.kind;
+	for (unsigned n = 0; n < vm->cpus->count; n++)
+		boot_cpu_firmware(vm->cpus->vcpu[n].x86, board_low_memory(vm->cfg.memory_bytes));
 	boot_cpu_enter(vm->cpus->vcpu[0].x86, &entry);
 	return 0;
 }

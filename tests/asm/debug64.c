@@ -72,6 +72,7 @@ CASE static void io(void *a) { asm volatile("outb %%al, $0x80; io_after: nop" ::
 CASE static void dr4(void *a) { asm volatile("mov %%dr4, %%rax" ::: "rax"); }
 CASE static void dr6_high(void *a) { asm volatile("mov %0, %%dr6" :: "r"(1ul << 32)); }
 CASE static void dr7_high(void *a) { asm volatile("mov %0, %%dr7" :: "r"(1ul << 32)); }
+CASE static void undefined(void *a) { asm volatile("ud2"); }
 CASE static void user_step(void *a) { asm volatile("nop; nop"); }
 
 static void on_83(struct rt_regs *r) { (void)r; }
@@ -120,8 +121,8 @@ static void code(void)
 	check("code.count", hits, 1);
 	check("code.ip", ips[0], (ulong)c_at);
 	check("code.dr6", dr6s[0] & 0xe00f, 1);
-	/* A fault: the frame has RF set by the CPU for the restart. */
-	check_hw("code.rf", flags[0] & FL_RF, FL_RF);
+	/* The one fault whose frame has RF clear: it is the handler's to set. */
+	check("code.rf", flags[0] & FL_RF, 0);
 	wr_dr1((ulong)c_at);
 	wr_dr7(DR7(0, 0, 0) | DR7(1, 0, 0));
 	arm();
@@ -136,6 +137,9 @@ static void code(void)
 	code_bp(0);
 	check("code.local", hits, 1);
 	wr_dr7(0);
+	/* Every other fault's frame has it set. */
+	rt_try(undefined, 0);
+	check_hw("fault.rf", rt_exc.flags & FL_RF, FL_RF);
 }
 
 static void watch(void)

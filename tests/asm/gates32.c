@@ -19,7 +19,8 @@ asm(".text\n"
     /* Two parameters: 0 ret, 4 cs, 8 p2, 12 p1, 16 esp, 20 ss. */
     "g_params: mov 8(%esp), %eax; mov %eax, g_a; mov 12(%esp), %eax; mov %eax, g_b\n"
     "	mov %cs, %eax; mov %eax, g_cs; lret $8\n"
-    "g_ring1: mov %cs, %eax; mov %eax, g_cs; mov %ss, %eax; mov %eax, g_ss; mov %esp, g_esp\n"
+    /* A return outward leaves no ring-0 DS: take ring 3's. */
+    "g_ring1: mov $0x2b, %eax; mov %eax, %ds; mov %cs, %eax; mov %eax, g_cs; mov %ss, %eax; mov %eax, g_ss; mov %esp, g_esp\n"
     "	int $0x80\n"
     "g_trap: pushf; pop g_flags; iret\n"
     ".data\ng_cs: .long 0\ng_ss: .long 0\ng_esp: .long 0\ng_a: .long 0\ng_b: .long 0\ng_flags: .long 0\n.text\n");

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Runs the test guests under bothy's engines or under QEMU TCG.
+"""Runs the test guests under every engine of bothy's or under QEMU TCG.
 
 A guest passes when it ends by itself with "PASS n", prints no "FAIL" line and
 the machine ends with code 0. The last line is "N passed, N failed".
@@ -18,12 +18,17 @@ import tempfile
 import time
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+sys.path.insert(0, os.path.join(ROOT, "tests", "guest"))
+from machine import engines_offered  # noqa: E402
+
 MEMORY_MIB = 256
 APPEND = "hello test"
 # What differs from one processor, 60 seconds and "a reset ends the run".
 CPUS = {"smp": [1, 2, 4]}
 SECONDS = {"smp": 240, "timers": 120, "reset": 120}
 RESETS = {"reset"}
+# A sanitizer's report may leave the exit code alone.
+SANITIZER = re.compile(r"runtime error:|Sanitizer")
 
 
 def command(args, engine, image, cpus, serial, name):
@@ -74,7 +79,8 @@ def run(args, engine, image, cpus, name):
     closing = next((l for l in reversed(lines) if re.fullmatch(r"(PASS|FAIL) \d+", l)), "")
     result["closing"] = closing
     result["passed"] = (bool(re.fullmatch(r"PASS [1-9]\d*", closing)) and not result["failures"]
-                        and p.returncode == 0 and not timed_out)
+                        and p.returncode == 0 and not timed_out
+                        and not SANITIZER.search(result["said"]))
     return result
 
 
@@ -86,7 +92,8 @@ def report(args, r):
     else:
         why = ("timed out" if r["timed_out"] else "ended without a closing line"
                if not r["closing"] else "exit code %d" % r["code"] if r["code"]
-               else "%d checks failed" % len(r["failures"]))
+               else "%d checks failed" % len(r["failures"]) if r["failures"]
+               else "a sanitizer reports")
         print("FAIL %s: %s" % (what, why))
         for line in r["failures"][:40]:
             print("     " + line)
@@ -117,7 +124,11 @@ def parse():
     build = args.build if os.path.isabs(args.build) else os.path.join(ROOT, args.build)
     args.images = os.path.join(build, "tests", "asm")
     args.bothy = args.bothy or os.path.join(build, "cmd", "bothy")
-    args.engine = args.engine or (["tcg"] if args.runner == "qemu" else ["interp"])
+    if not args.engine and args.runner == "qemu":
+        args.engine = ["tcg"]
+    elif not args.engine and os.path.exists(args.bothy):
+        args.engine = engines_offered(args.bothy)
+    args.engine = args.engine or ["interp"]
     return args
 
 

@@ -92,6 +92,7 @@ static void limits(void)
 	/* A 16-bit stack wraps at 64 KiB; ESP's upper half is left alone. */
 	rt_gdt_set(S0, rt_desc(BASE, 0xffff, 0xf3, 0));
 	check("limit.push16-wraps", user_acc(ss_push, S0, 0xabcd0000), NONE);
+	wr32((void *)(BASE + 0xffc), 0x12345678);
 	rt_gdt_set(S0, rt_desc(0xfffff000, 0xfffff, 0x93, 0xc));
 	check("base.wraps", acc(rd4, S0, BASE + 0x1ffc), NONE);
 	check("base.wraps.value", value, 0x12345678);

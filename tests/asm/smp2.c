@@ -43,7 +43,7 @@ void smp_tlb(unsigned cpus)
 	phase = bad = stop = 0;
 	for (unsigned c = 1; c < cpus; c++)
 		smp_run(c, reader);
-	for (unsigned i = 1; i <= 500; i++) {
+	for (unsigned i = 1; i <= 200; i++) {
 		phase = phase + 1;
 		*pte = pages[i & 1] | PG_P | PG_W | PG_U;
 		flush_acks = 0;

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * A Multiboot guest for the command line's tests: says "ready" on the serial
- * port, then echoes. Keys: p powers off, r resets, t triple-faults, k tells of a
- * panic, f floods (without end), h halts with interrupts off.
+ * port, then echoes. Keys: 1 powers off, 2 resets, 3 triple-faults, 4 tells of a
+ * panic, 5 floods (without end), 6 halts with interrupts off.
  */
 	.set COM1, 0x3f8
 	.set FLAGS, 0
@@ -24,17 +24,17 @@ next:
 	jz 1b
 	mov $COM1, %dx
 	in (%dx), %al
-	cmp $'p', %al
+	cmp $'1', %al
 	je power_off
-	cmp $'r', %al
+	cmp $'2', %al
 	je reset
-	cmp $'t', %al
+	cmp $'3', %al
 	je triple_fault
-	cmp $'k', %al
+	cmp $'4', %al
 	je panic
-	cmp $'f', %al
+	cmp $'5', %al
 	je flood
-	cmp $'h', %al
+	cmp $'6', %al
 	je halt
 	call putc
 	jmp next

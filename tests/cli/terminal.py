@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """bothy run in the foreground: the terminal, the keys, signals, and every way out."""
 import os
+import select
 import signal
 import socket
 import subprocess
@@ -51,28 +52,28 @@ def test_keys(folder, echo):
 def test_power_off(folder, echo):
     t = start(echo)
     t.vm = vm_of(t.pid)
-    t.send(b"p")
+    t.send(b"1")
     finish(t, 0)
 
 
 def test_reset_and_no_reboot(folder, echo):
     t = start(echo)
-    t.send(b"r")
+    t.send(b"2")
     t.expect("the guest restarted the machine")
     t.expect("ready")
     t.send(b"again")
     t.expect("again")
-    t.send(b"p")
+    t.send(b"1")
     finish(t, 0)
     t = start(echo, "--no-reboot")
-    t.send(b"r")
+    t.send(b"2")
     t.expect("--no-reboot")
     finish(t, 0)
 
 
 def test_triple_fault(folder, echo):
     t = start(echo)
-    t.send(b"t")
+    t.send(b"3")
     t.expect("triple fault")
     t.expect("ready")
     t.send(b"x")
@@ -80,18 +81,18 @@ def test_triple_fault(folder, echo):
     t.send(b"\x01X")
     finish(t, 0)
     t = start(echo, "--no-reboot")
-    t.send(b"t")
+    t.send(b"3")
     t.expect("triple fault")
     finish(t, 0)
 
 
 def test_panic(folder, echo):
     t = start(echo)
-    t.send(b"k")
+    t.send(b"4")
     t.expect("the guest's kernel panicked")
     t.send(b"on")
     t.expect("on")
-    t.send(b"p")
+    t.send(b"1")
     finish(t, 0)
 
 
@@ -109,6 +110,9 @@ def test_second_interrupt_kills(folder, echo):
     os.kill(t.vm, signal.SIGSTOP)  # it cannot answer
     t.proc.send_signal(signal.SIGINT)
     t.expect("once more ends it by force")
+    time.sleep(0.5)                # and the second is not the same one
+    t.proc.send_signal(signal.SIGTERM)
+    time.sleep(0.5)
     check(t.proc.poll() is None, "the first interrupt ended it already")
     t.proc.send_signal(signal.SIGINT)
     t.expect("by force")
@@ -163,6 +167,8 @@ def pipe_run(echo, *more):
 def read_until(f, text):
     got = b""
     while text not in got:
+        if not select.select([f], [], [], TIMEOUT)[0]:
+            raise Failure(f"no {text!r} after {got!r}")
         part = os.read(f.fileno(), 4096)
         if not part:
             raise Failure(f"ended after {got!r}")
@@ -189,7 +195,7 @@ def test_pipes(folder, echo):
 
 def test_stdin_closed_from_the_start(folder, echo):
     p = subprocess.run([BOTHY, "run", "--kernel", echo, "--no-reboot", "--memory", "16M"],
-                       stdin=subprocess.PIPE, input=b"xp", capture_output=True, timeout=TIMEOUT,
+                       input=b"x1", capture_output=True, timeout=TIMEOUT,
                        check=False)
     check(p.returncode == 0, p)
     check(p.stdout == b"ready\r\nx", p.stdout)
@@ -200,7 +206,7 @@ def test_output_closed(folder, echo):
     vm = vm_of(p.pid)
     read_until(p.stdout, b"ready")
     p.stdout.close()
-    p.stdin.write(b"f")
+    p.stdin.write(b"5")
     p.stdin.flush()
     check(p.wait(TIMEOUT) == 1, "exit code", p.returncode)
     check(b"standard output was closed" in p.stderr.read(), "no word about it")
@@ -212,7 +218,7 @@ def test_output_closed(folder, echo):
 def test_slow_output_loses_nothing(folder, echo):
     p = pipe_run(echo)
     read_until(p.stdout, b"ready\r\n")
-    p.stdin.write(b"f")
+    p.stdin.write(b"5")
     p.stdin.flush()
     time.sleep(1)                  # pipes and sockets are full by now
     got = b""
@@ -264,7 +270,7 @@ def test_serial_socket(folder, echo):
             got += s.recv(100)
         s.close()
     s = connect("sock")
-    s.sendall(b"p")
+    s.sendall(b"1")
     check(p.wait(TIMEOUT) == 0, "exit code", p.returncode)
     s.close()
     check(not (folder / "sock").exists(), "the socket is left behind")
@@ -281,7 +287,7 @@ def test_serial_socket(folder, echo):
 
 def test_halted_guest_uses_no_cpu(folder, echo):
     t = start(echo)
-    t.send(b"h")
+    t.send(b"6")
     vm = vm_of(t.pid)
     time.sleep(0.5)
 

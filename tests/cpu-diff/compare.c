@@ -53,35 +53,64 @@ static const char *end_name(const struct diff_result *r)
 	return names[r->end];
 }
 
-/* The instruction that runs last in a result, or NULL. */
-static const struct diff_insn *last_insn(const struct diff_case *d, const struct diff_result *r)
+/* The instruction that completed last in a result, or NULL (it is not known, or
+ * what came last faulted). */
+static const struct diff_insn *last_done(const struct diff_case *d, const struct diff_result *r)
 {
-	int k = d->n - 1;
+	int k = d->n;
 
 	if (r->end == DIFF_FAULT) {
 		k = diff_case_insn_at(d, r->regs.rip);
-		if (r->vector != X86_EXC_DB)
-			return k >= 0 && k < d->n ? &d->insn[k] : NULL;
-		k--; /* a trap behind it */
+		/* A trap stands behind it, and so does the fetch beyond the code. */
+		if (k < 0 || (k < d->n && r->vector != X86_EXC_DB))
+			return NULL;
 	}
-	while (k >= 0 && !d->insn[k].len)
-		k--;
-	return k >= 0 ? &d->insn[k] : NULL;
+	while (--k >= 0)
+		if (d->insn[k].len)
+			return &d->insn[k];
+	return NULL;
 }
 
-static const struct diff_row_info *last_info(const struct diff_case *d,
-					     const struct diff_result *r)
+static const struct x86_row *fault_row(const struct diff_case *d, const struct diff_result *r)
 {
-	const struct diff_insn *i = last_insn(d, r);
+	int k = r->end == DIFF_FAULT ? diff_case_insn_at(d, r->regs.rip) : -1;
 
-	return i && i->row >= 0 ? diff_row_info((unsigned)i->row) : NULL;
+	return k >= 0 && k < d->n && d->insn[k].row >= 0 ? &x86_rows[d->insn[k].row] : NULL;
 }
 
 static bool loose(const struct diff_case *d, const struct diff_result *r)
 {
-	const struct diff_row_info *info = last_info(d, r);
+	const struct x86_row *w = fault_row(d, r);
 
-	return r->end == DIFF_FAULT && info && info->loose_fault;
+	if (!w)
+		return false;
+	/* A gather may be left for a trap between any two elements. */
+	if (r->vector == X86_EXC_DB && (w->opnd[1] == X86_O_VM || w->opnd[2] == X86_O_VM))
+		return true;
+	return diff_row_info(w->id)->loose_fault;
+}
+
+/* Faults of which either may come first. */
+static bool both_faults(const struct x86_row *w, const struct diff_result *want,
+			const struct diff_result *got)
+{
+	bool segment = got->vector == X86_EXC_GP || got->vector == X86_EXC_SS;
+
+	if (want->end != DIFF_FAULT || got->end != DIFF_FAULT || !w)
+		return false;
+	/* Not aligned, and beyond the segment or not mapped too. */
+	if ((w->attr & (X86_A_ALIGN16 | X86_A_ALIGNVEC)) && want->vector == X86_EXC_GP &&
+	    (got->vector == X86_EXC_SS || got->vector == X86_EXC_PF))
+		return true;
+	/* The end of the segment, checked for the whole or for an element. */
+	if (strstr(w->name, "maskmov") && got->vector == X86_EXC_PF &&
+	    (want->vector == X86_EXC_GP || want->vector == X86_EXC_SS))
+		return true;
+	/* The stack of a call, and where it goes to. */
+	if (w->id == X86_OP_CALL_Ev && want->vector == X86_EXC_PF && got->vector == X86_EXC_GP)
+		return true;
+	/* Ten bytes are accessed as eight and two. */
+	return w->mem_bytes == 10 && want->vector == X86_EXC_PF && segment;
 }
 
 static void check_end(struct cmp *m, const struct diff_result *want, const struct diff_result *got)
@@ -130,40 +159,47 @@ static void blank(uint8_t *mem, uint64_t off, unsigned from, unsigned len)
 				mem[k * 4096 + (at & 4095)] = 0;
 }
 
-/* Where in the region the last instruction's memory operand lies (it changed no
- * register), and its operand size. */
-static uint64_t operand_place(const struct diff_case *d, const struct diff_regs *now,
-			      unsigned *opsize)
+/* Decodes an instruction and works out the effective address of its memory operand
+ * from registers that it has not changed. */
+static bool operand_address(const struct diff_case *d, const struct diff_regs *now,
+			    const struct diff_insn *insn, struct x86_insn *i, uint64_t *ea)
 {
-	const struct diff_insn *last = &d->insn[d->n - 1];
+	unsigned k = (unsigned)(insn - d->insn);
+
+	if (diff_decode(d, d->features, d->code + d->insn_off[k], insn->len, i) < 0)
+		return false;
+	*ea = (uint64_t)i->disp;
+	if (i->mem_base == X86_REG_RIP)
+		*ea += diff_code_rip(d, d->insn_off[k] + insn->len);
+	else if (i->mem_base != X86_REG_NONE)
+		*ea += now->gpr[i->mem_base];
+	if (i->mem_index != X86_REG_NONE)
+		*ea += now->gpr[i->mem_index] << i->mem_scale;
+	*ea &= low_mask(i->adsize * 8);
+	return true;
+}
+
+/* Where in the region that is. */
+static uint64_t operand_place(const struct diff_case *d, const struct diff_regs *now,
+			      const struct diff_insn *last, unsigned *opsize)
+{
 	struct x86_insn i;
 	uint64_t ea;
-	unsigned k;
 
-	while (last > d->insn && !last->len)
-		last--;
-	k = (unsigned)(last - d->insn);
-	if (diff_decode(d, d->features, d->code + d->insn_off[k], last->len, &i) < 0)
+	if (!operand_address(d, now, last, &i, &ea))
 		return ~0ull;
-	ea = (uint64_t)i.disp;
-	if (i.mem_base == X86_REG_RIP)
-		ea += diff_code_rip(d, d->insn_off[k] + last->len);
-	else if (i.mem_base != X86_REG_NONE)
-		ea += now->gpr[i.mem_base];
-	if (i.mem_index != X86_REG_NONE)
-		ea += now->gpr[i.mem_index] << i.mem_scale;
-	ea &= low_mask(i.adsize * 8);
 	*opsize = i.opsize;
 	return (diff_seg_base(d, now, i.seg) + ea - DIFF_LOW) & ~(uint64_t)(DIFF_HIGH - DIFF_LOW);
 }
 
 /* Fields of a stored image that need not agree (rows.def). */
-static void blank_image(const struct diff_case *d, const struct diff_result *r, uint8_t *mem)
+static void blank_image(const struct diff_case *d, const struct diff_result *r,
+			const struct diff_insn *last, uint8_t *mem)
 {
 	unsigned opsize = 0;
-	uint64_t off = operand_place(d, &r->regs, &opsize);
+	uint64_t off = operand_place(d, &r->regs, last, &opsize);
 
-	switch (last_info(d, r)->image) {
+	switch (diff_row_info((unsigned)last->row)->image) {
 	case DIFF_IMAGE_ANY:
 		blank(mem, off, 0, 4096);
 		break;
@@ -185,18 +221,18 @@ static void blank_image(const struct diff_case *d, const struct diff_result *r, 
 static void check_mem(struct cmp *m, const struct diff_case *d, const struct diff_result *want,
 		      const struct diff_result *got)
 {
-	const struct diff_row_info *info = last_info(d, want);
-	bool done = want->end == DIFF_EXIT || want->vector == X86_EXC_DB;
+	const struct diff_insn *last = last_done(d, want);
 	uint8_t a[DIFF_MEM_LEN], b[DIFF_MEM_LEN];
 	char name[16];
 
+	check(m, "written", want->stray, got->stray, ~0ull);
 	if (!memcmp(want->mem, got->mem, DIFF_MEM_LEN))
 		return;
 	memcpy(a, want->mem, DIFF_MEM_LEN);
 	memcpy(b, got->mem, DIFF_MEM_LEN);
-	if (done && info && info->image != DIFF_IMAGE_NONE) {
-		blank_image(d, want, a);
-		blank_image(d, want, b);
+	if (last && last->row >= 0 && diff_row_info((unsigned)last->row)->image) {
+		blank_image(d, want, last, a);
+		blank_image(d, want, last, b);
 	}
 	for (unsigned k = 0; k < DIFF_MEM_LEN; k += 16) {
 		snprintf(name, sizeof(name), "mem+%04x",
@@ -205,31 +241,80 @@ static void check_mem(struct cmp *m, const struct diff_case *d, const struct dif
 	}
 }
 
+/* Instructions whose alignment checks are the implementation's choice or of a kind
+ * that no program relies on: vectors and x87 (SDM vol. 3, 6.15, "Interrupt 17"). */
+static bool odd_alignment(const struct diff_case *d, const struct diff_result *r)
+{
+	const struct x86_row *w = fault_row(d, r);
+
+	if (!w || r->vector != X86_EXC_AC)
+		return false;
+	/* ENTER's probe of the new top of stack; how much of its slot a popped
+	 * selector is. */
+	return w->id == X86_OP_ENTER ||
+	       (w->opnd[0] >= X86_O_ES && w->opnd[0] <= X86_O_GS && !strcmp(w->name, "pop")) ||
+	       w->attr & (X86_A_SSE | X86_A_AVX | X86_A_X87 | X86_A_X87_NOWAIT | X86_A_MMX);
+}
+
+/* What the host does differently from the manuals that the engine follows, or in a
+ * mode that the engine does not have. */
+static bool host_quirk(const struct diff_case *d, const struct diff_result *want)
+{
+	int k = want->end == DIFF_FAULT ? diff_case_insn_at(d, want->regs.rip) : -1;
+	struct x86_insn i;
+	uint64_t ea;
+
+	/* MXCSR.MM, "misaligned exception mask" (APM vol. 2, 11.2.2), loaded by chance */
+	if (want->regs.fpu.mxcsr >> 16)
+		return true;
+	/* AMD's processors want the offset to be canonical even where the sum with
+	 * the base of FS or GS is what counts (APM vol. 2, 5.3.1). */
+	return k >= 0 && k < d->n && want->vector == X86_EXC_GP && d->mode == X86_MODE_64 &&
+	       operand_address(d, &want->regs, &d->insn[k], &i, &ea) && i.seg >= X86_FS &&
+	       !x86_canonical(ea);
+}
+
+static bool has_far_call(const struct diff_case *d)
+{
+	for (unsigned k = 0; k < d->n; k++)
+		if (d->insn[k].len && d->insn[k].row == X86_OP_CALLF_M)
+			return true;
+	return false;
+}
+
 unsigned diff_compare(const struct diff_case *d, const struct diff_result *want,
 		      const struct diff_result *got, FILE *out)
 {
 	struct cmp m = { .out = out };
-	bool m64 = d->mode == X86_MODE_64;
+	/* Outside 64-bit code the registers' upper halves are undefined. */
+	bool m64 = d->mode == X86_MODE_64 && want->regs.sel[X86_CS] == DIFF_SEL_CS64;
 	uint64_t flags = X86_FL_ARITH | X86_FL_TF | X86_FL_IF | X86_FL_DF | X86_FL_IOPL |
 			 X86_FL_NT | X86_FL_VM | X86_FL_AC | X86_FL_VIF | X86_FL_VIP | X86_FL_ID;
-	const struct diff_row_info *info = last_info(d, want);
-	const struct diff_insn *last = last_insn(d, want);
+	/* In code of another width: how wide the stack pointer was on the way differs. */
+	bool other_cs = want->end == DIFF_FAULT && want->regs.sel[X86_CS] != diff_cs(d);
+	const struct diff_insn *last = last_done(d, want);
+	const struct x86_row *faulted = fault_row(d, want);
 
-	if (want->end == DIFF_TIMEOUT)
+	if (other_cs && has_far_call(d)) /* and in what is pushed */
 		return 0;
+	if (want->end == DIFF_TIMEOUT || host_quirk(d, want) || odd_alignment(d, want) || odd_alignment(d, got) ||
+	    loose(d, want) || (loose(d, got) && want->end != DIFF_FAULT))
+		return 0;
+	if (!both_faults(faulted, want, got))
+		check_end(&m, want, got);
+	if (last && last->row >= 0) {
+		if (diff_row_info((unsigned)last->row)->weak)
+			return m.count;
+		flags &= ~diff_row_info((unsigned)last->row)->undefined;
+	}
 	/* Intel's processors put the flags back when REP CMPS or SCAS faults (SDM
 	 * vol. 2, REP), AMD's keep them. */
-	if (want->end == DIFF_FAULT && last && last->row >= 0 &&
-	    (x86_rows[last->row].attr & X86_A_REPCC))
+	if (faulted && (faulted->attr & X86_A_REPCC))
 		flags &= ~X86_FL_ARITH;
-	if (loose(d, want) || (loose(d, got) && want->end != DIFF_FAULT))
-		return 0;
-	check_end(&m, want, got);
-	if (want->end == DIFF_EXIT && info && info->weak)
-		return m.count;
 	check(&m, "rip", want->regs.rip, got->regs.rip, m64 ? ~0ull : 0xffffffff);
 	for (unsigned n = 0; n < (m64 ? 16 : 8); n++)
-		check(&m, gpr_name[n], want->regs.gpr[n], got->regs.gpr[n],
+		if (n != X86_RSP || !other_cs)
+			check(&m, gpr_name[n], want->regs.gpr[n], got->regs.gpr[n],
 		      m64 ? ~0ull : 0xffffffff);
 	check(&m, "rflags", want->regs.rflags, got->regs.rflags, flags);
 	/* A null selector loses its RPL on the host kernel's way back (IRET). */

@@ -74,6 +74,7 @@ struct diff_insn {
 	uint8_t fix;      /* enum diff_fix: what of it names another instruction */
 	uint8_t fix_off, fix_size;
 	uint8_t target;   /* index of that instruction; n: the exit */
+	bool mem;         /* its rm operand is memory */
 	bool conditional; /* may be jumped over: does not count as covered */
 	int16_t row;      /* enum x86_op, -1 unknown */
 };
@@ -104,6 +105,7 @@ struct diff_result {
 	uint32_t error;
 	uint64_t cr2;     /* vector 14 */
 	struct diff_regs regs;
+	uint32_t stray;   /* offset in the region of a byte written that may not be; 0 none */
 	uint8_t mem[DIFF_MEM_LEN];
 	char text[160];   /* DIFF_BROKEN: what went wrong */
 };
@@ -188,6 +190,7 @@ struct diff_row_info {
 	const char *why;
 	bool weak;        /* its result differs by design: only that it runs is compared */
 	bool last;        /* nothing may follow it: what it left is not the same */
+	uint64_t undefined; /* arithmetic flags that it leaves undefined */
 	bool loose_fault; /* where and how it faults is not compared */
 	enum diff_image image; /* what it stores, some fields of which do not count */
 };
@@ -196,6 +199,7 @@ const char *diff_row_id(unsigned row); /* enumerator without X86_OP_ */
 int diff_row_by_id(const char *id);    /* -1: none */
 /* Whether row @row exists in @mode for a CPU with @features. */
 bool diff_row_offered(unsigned row, unsigned mode, const uint64_t *features);
+bool diff_row_has_forms(unsigned row); /* its rm operand may be a register or memory */
 
 /* One random instruction of @row. (encode.c) */
 struct diff_enc {
@@ -232,7 +236,6 @@ struct diff_gen {
 	struct native *native;
 	const uint64_t *features;
 	unsigned modes; /* bit n: X86_MODE n may be used */
-	uint32_t *weight; /* per row: how much it is wanted */
 	uint8_t pool[DIFF_POOL_LEN];
 	struct diff_case probe;
 	struct diff_result result;

@@ -325,7 +325,9 @@ static void spoil(struct enc *e)
 	case 0: e->lock = !e->lock; break;
 	case 1: e->vvvv = rng_below(r, 16); break;
 	case 2: e->vl = !e->vl; break;
-	case 3: e->rex_w = !e->rex_w; break;
+	case 3: /* VEX.W: processors ignore it in more places than the manuals say */
+		e->rex_w = e->row->vex == X86_LEGACY ? !e->rex_w : e->rex_w;
+		break;
 	default: e->p66 = !e->p66; break;
 	}
 	if (e->in->d->mode != X86_MODE_64 && e->row->vex == X86_LEGACY)
@@ -338,6 +340,7 @@ static bool may_spoil(const struct x86_row *w)
 {
 	switch (w->map << 8 | w->opcode) {
 	case X86_MAP_0F << 8 | 0x01: case X86_MAP_0F << 8 | 0x09: case X86_MAP_0F << 8 | 0x1e:
+	case X86_MAP_0F << 8 | 0x20: case X86_MAP_0F << 8 | 0x22: /* LOCK: AMD's MOV CR8 */
 	case X86_MAP_0F << 8 | 0x2b: case X86_MAP_0F << 8 | 0x78: case X86_MAP_0F << 8 | 0x79:
 	case X86_MAP_0F << 8 | 0xae: case X86_MAP_0F << 8 | 0xc7: case X86_MAP_1 << 8 | 0x90:
 		return false;
@@ -391,6 +394,7 @@ int diff_encode(const struct diff_enc *in, unsigned row, struct diff_insn *out)
 	memcpy(out->bytes, e.b, (size_t)len);
 	out->len = (uint8_t)len;
 	out->row = (int16_t)i.row->id;
+	out->mem = i.mem;
 	if (i.row->id == row)
 		set_fix(&e, out);
 	return 0;
@@ -403,4 +407,9 @@ bool diff_row_offered(unsigned row, unsigned mode, const uint64_t *features)
 	if (!(features[w->feature / 64] >> (w->feature % 64) & 1))
 		return false;
 	return mode == X86_MODE_64 ? !(w->attr & X86_A_NO64) : !(w->attr & X86_A_ONLY64);
+}
+
+bool diff_row_has_forms(unsigned row)
+{
+	return may_be_memory(&x86_rows[row]) && !must_be_memory(&x86_rows[row]);
 }

@@ -39,7 +39,7 @@ struct engine {
 	struct cpus *cpus;
 	uint8_t *ram; /* host pointer to gpa 0 */
 	uint64_t next_table;
-	struct x86_seg flat[X86_NSEGS];
+	uint8_t ro[4096]; /* what the read-only page must hold */
 	volatile int ticks;
 	volatile bool running;
 };
@@ -123,7 +123,7 @@ static void fill_ldt(struct engine *e)
 		uint32_t type = 1u | (uint32_t)!s->read_exec_only << 1 | s->contents << 2;
 		uint32_t access = type << 8 | 1u << 12 | 3u << 13 |
 				  (uint32_t)!s->not_present << 15 | (uint32_t)s->seg32 << 22 |
-				  (uint32_t)s->pages << 23 | 1u << 20;
+				  (uint32_t)s->pages << 23;
 
 		ldt[n] = descriptor(s->base, s->limit, access);
 	}
@@ -217,7 +217,8 @@ struct engine *engine_new(const char *name, struct err *err)
 	fill_gdt(e);
 	fill_ldt(e);
 	fill_idt(e);
-	diff_fill_ro(e->ram + G_REGION + DIFF_PG_RO * 4096);
+	diff_fill_ro(e->ro);
+	memcpy(e->ram + G_REGION + DIFF_PG_RO * 4096, e->ro, 4096);
 	memset(e->ram + G_STUB, 0xf4, 4096);
 	cfg.mem = e->mem;
 	cfg.bus = e->bus;
@@ -349,6 +350,21 @@ static void store_state(struct engine *e, struct x86_cpu *c, struct diff_result 
 	}
 }
 
+/* Whether a page that the case may not write was written after all, and puts it
+ * right. Returns where, 0 if nowhere. */
+static uint32_t find_stray(struct engine *e, uint32_t page, const uint8_t *want, uint32_t len)
+{
+	uint8_t *have = e->ram + G_REGION + page * 4096;
+	uint32_t k = 0;
+
+	if (!memcmp(have, want, len))
+		return 0;
+	while (have[k] == want[k])
+		k++;
+	memcpy(have, want, len);
+	return page * 4096 + k;
+}
+
 void engine_run(struct engine *e, const struct diff_case *d, struct diff_result *r)
 {
 	struct vcpu *v = &e->cpus->vcpu[0];
@@ -380,6 +396,9 @@ void engine_run(struct engine *e, const struct diff_case *d, struct diff_result 
 		snprintf(r->text, sizeof(r->text), "stopped without halting at %#lx%s",
 			 (long)c->rip, c->wait_sipi ? " (triple fault)" : "");
 	}
+	r->stray = find_stray(e, DIFF_PG_RO, e->ro, 4096);
+	if (!r->stray)
+		r->stray = find_stray(e, DIFF_PG_CODE, d->code, DIFF_CODE_LEN);
 	for (unsigned k = 0; k < DIFF_NRW; k++)
 		memcpy(r->mem + k * 4096, e->ram + G_REGION + diff_rw_pages[k] * 4096, 4096);
 }

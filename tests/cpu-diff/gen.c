@@ -42,12 +42,8 @@ static bool usable(const struct grow *w, unsigned row)
 static unsigned pick_row(struct grow *w)
 {
 	for (;;) {
-		unsigned row = rng_below(w->r, (uint32_t)x86_nrows), other;
+		unsigned row = rng_below(w->r, (uint32_t)x86_nrows);
 
-		/* Of two the less often seen. */
-		other = rng_below(w->r, (uint32_t)x86_nrows);
-		if (w->g->weight && w->g->weight[other] < w->g->weight[row])
-			row = other;
 		if (usable(w, row))
 			return row;
 	}

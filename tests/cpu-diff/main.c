@@ -2,6 +2,7 @@
 /* cpu-diff: the command. */
 #include <dirent.h>
 #include <getopt.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -21,7 +22,7 @@ struct run {
 	struct engine *engine;
 	struct diff_gen gen;
 	struct diff_case d, small;
-	uint32_t *done, *faulted; /* per row */
+	uint32_t *done, *in_mem, *faulted; /* per row; in_mem: of done, with memory */
 	uint64_t cases, insns, mismatches, timeouts;
 	int64_t start_ns, shown_ns;
 };
@@ -97,6 +98,7 @@ static void count_rows(struct run *r)
 	for (int k = 0; k < stop; k++)
 		if (d->insn[k].row >= 0 && !d->insn[k].conditional) {
 			r->done[d->insn[k].row]++;
+			r->in_mem[d->insn[k].row] += d->insn[k].mem;
 			r->insns++;
 		}
 }
@@ -121,7 +123,11 @@ static bool missing(const struct run *r, unsigned row, unsigned least)
 
 	if (info->rule == DIFF_SKIP || !offered)
 		return false;
-	return info->rule == DIFF_FAULTS ? r->faulted[row] < least : r->done[row] < least;
+	/* Where the operand may be a register or memory: both. */
+	if (info->rule == DIFF_RUN && diff_row_has_forms(row) &&
+	    (r->in_mem[row] < least / 4 || r->done[row] - r->in_mem[row] < least / 4))
+		return true;
+	return (info->rule == DIFF_FAULTS ? r->faulted[row] : 0) + r->done[row] < least;
 }
 
 static unsigned count_missing(const struct run *r, unsigned least, bool show)
@@ -132,8 +138,9 @@ static unsigned count_missing(const struct run *r, unsigned least, bool show)
 		if (missing(r, row, least)) {
 			n++;
 			if (show)
-				printf("  %-24s %-16s ran %u, faulted %u\n", diff_row_id(row),
-				       x86_rows[row].name, r->done[row], r->faulted[row]);
+				printf("  %-24s %-16s ran %u, with memory %u, faulted %u\n",
+				       diff_row_id(row), x86_rows[row].name, r->done[row],
+				       r->in_mem[row], r->faulted[row]);
 		}
 	return n;
 }
@@ -198,6 +205,7 @@ static void run_corpus(struct run *r)
 {
 	struct dirent **names;
 	int n = scandir(r->opt.corpus, &names, NULL, alphasort);
+	unsigned found = 0;
 
 	for (int k = 0; k < n; k++) {
 		char path[512];
@@ -206,17 +214,59 @@ static void run_corpus(struct run *r)
 		if (len > 5 && !strcmp(names[k]->d_name + len - 5, ".case")) {
 			snprintf(path, sizeof(path), "%s/%s", r->opt.corpus, names[k]->d_name);
 			run_file(r, path);
+			found++;
 		}
 		free(names[k]);
 	}
 	if (n >= 0)
 		free(names);
+	if (!found) {
+		fprintf(stderr, "cpu-diff: '%s' holds no *.case file\n", r->opt.corpus);
+		r->mismatches++;
+	}
+}
+
+/* Ctrl-C ends the run with its summary: the signal stays blocked and is looked for
+ * between cases. */
+static void hold_interrupts(void)
+{
+	sigset_t set;
+
+	sigemptyset(&set);
+	sigaddset(&set, SIGINT);
+	sigaddset(&set, SIGTERM);
+	sigprocmask(SIG_BLOCK, &set, NULL);
+}
+
+static bool interrupted(void)
+{
+	sigset_t set;
+
+	return sigpending(&set) == 0 && (sigismember(&set, SIGINT) || sigismember(&set, SIGTERM));
+}
+
+static void run_random(struct run *r, int row)
+{
+	int64_t until = r->opt.minutes ? r->start_ns + r->opt.minutes * 60000000000ll : INT64_MAX;
+
+	hold_interrupts();
+	for (uint64_t n = 0; n < r->opt.count; n++) {
+		one_case(r, (r->opt.seed << 32) + n, row);
+		if (n % 64 == 0 && (interrupted() || now_ns() >= until))
+			break;
+		progress(r, false);
+		if (r->mismatches > r->opt.max_reports * 20)
+			break;
+	}
+	/* Rows that chance has left behind get sequences of their own. */
+	for (unsigned k = 0; r->opt.coverage && row < 0 && k < x86_nrows; k++)
+		for (unsigned t = 0; t < 40 * r->opt.coverage && missing(r, k, r->opt.coverage); t++)
+			one_case(r, (r->opt.seed << 32) + t, (int)k);
 }
 
 static int run_all(struct run *r)
 {
 	int row = r->opt.row ? diff_row_by_id(r->opt.row) : -1;
-	int64_t until = r->opt.minutes ? r->start_ns + r->opt.minutes * 60000000000ll : INT64_MAX;
 
 	if (r->opt.row && row < 0) {
 		fprintf(stderr, "cpu-diff: no row is called '%s'; ids stand in "
@@ -225,30 +275,22 @@ static int run_all(struct run *r)
 	}
 	if (r->opt.corpus)
 		run_corpus(r);
-	if (r->opt.file) {
+	if (r->opt.file)
 		run_file(r, r->opt.file);
-	} else if (r->opt.has_case) {
+	else if (r->opt.has_case)
 		one_case(r, r->opt.one_case, row);
-	} else {
-		for (uint64_t n = 0; n < r->opt.count && now_ns() < until; n++) {
-			one_case(r, (r->opt.seed << 32) + n, row);
-			progress(r, false);
-			if (r->mismatches > r->opt.max_reports * 20)
-				break;
-		}
-	}
-	/* Rows that chance has left behind get sequences of their own. */
-	for (unsigned k = 0; r->opt.coverage && row < 0 && k < x86_nrows; k++)
-		for (unsigned t = 0; t < 40 * r->opt.coverage && missing(r, k, r->opt.coverage); t++)
-			one_case(r, (r->opt.seed << 32) + t, (int)k);
+	else
+		run_random(r, row);
 	progress(r, true);
 	if (r->opt.coverage && count_missing(r, r->opt.coverage, false)) {
 		printf("rows that did not run %u times:\n", r->opt.coverage);
 		count_missing(r, r->opt.coverage, true);
 		return 1;
 	}
-	if (r->opt.verbose)
+	if (r->opt.count && !r->opt.file && !r->opt.has_case) {
+		printf("rows not reached:%s\n", count_missing(r, 1, false) ? "" : " none");
 		count_missing(r, 1, true);
+	}
 	return r->mismatches != 0;
 }
 
@@ -272,9 +314,9 @@ static int set_up(struct run *r, struct err *err)
 		if (native_has_mode(r->pair.native, m))
 			r->gen.modes |= 1u << m;
 	r->done = calloc(x86_nrows, sizeof(*r->done));
+	r->in_mem = calloc(x86_nrows, sizeof(*r->in_mem));
 	r->faulted = calloc(x86_nrows, sizeof(*r->faulted));
-	r->gen.weight = r->done;
-	return r->done && r->faulted ? 0 : err_set(err, -1, "not enough memory");
+	return r->done && r->in_mem && r->faulted ? 0 : err_set(err, -1, "not enough memory");
 }
 
 int main(int argc, char **argv)
@@ -301,6 +343,7 @@ int main(int argc, char **argv)
 	native_free(r->pair.native);
 	engine_free(r->engine);
 	free(r->done);
+	free(r->in_mem);
 	free(r->faulted);
 	free(r);
 	return code;

@@ -378,7 +378,7 @@ void native_run(struct native *n, const struct diff_case *d, struct diff_result 
 	default: r->end = DIFF_TIMEOUT; break;
 	}
 	store_state(x, &r->regs);
-	r->vector = r->error = 0;
+	r->vector = r->error = r->stray = 0;
 	r->cr2 = 0;
 	if (r->end == DIFF_FAULT && x->vector == 256)
 		r->end = DIFF_TIMEOUT; /* a stray jump into a system call: nothing to compare */

@@ -103,7 +103,7 @@ static void prepare_string(struct grow *w, const struct x86_row *row)
 	if (rng_pct(w->r, 75))
 		gen_mov(w, X86_RDI, data_pointer(w));
 	if ((row->attr & X86_A_REP) && rng_pct(w->r, 85))
-		gen_mov(w, X86_RCX, rng_below(w->r, 20));
+		gen_mov(w, X86_RCX, rng_below(w->r, rng_pct(w->r, 10) ? 0x900 : 20));
 }
 
 static void prepare_divide(struct grow *w, const struct x86_row *row)
@@ -190,7 +190,7 @@ static void prepare_cmpxchg(struct grow *w, const struct x86_row *row, struct di
 static uint16_t some_selector(struct grow *w)
 {
 	static const uint16_t sels[] = { 0, 1, 3, 0x10, 0x18, 0x23, 0x28, 0x2a, 0x2b, 0x33, 0x40,
-					 0x43, 0x50, 0x63, 0x7b, 0x83, DIFF_LDT(0), DIFF_LDT(1),
+					 0x43, 0x50, 0x63, 0x83, DIFF_LDT(0), DIFF_LDT(1),
 					 DIFF_LDT(2), DIFF_LDT(3), DIFF_LDT(4), DIFF_LDT(5),
 					 DIFF_LDT(6), DIFF_LDT(7), DIFF_LDT(8), 0x44,
 					 DIFF_LDT(9), 0xffff, 0x2b, 0x2b, 0 };

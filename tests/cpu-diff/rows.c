@@ -22,6 +22,8 @@ static const struct entry table[] = {
 #define DIFF_ROW_FAULTS_LOOSE .rule = DIFF_FAULTS, .loose_fault = true
 #define DIFF_WEAK(id, why_) { X86_OP_##id, { .weak = true, .last = true, .why = why_ } },
 #define DIFF_LOOSE(id, why_) { X86_OP_##id, { .loose_fault = true, .why = why_ } },
+#define DIFF_FLAGS(id, flags_)                                                                 \
+	{ X86_OP_##id, { .last = true, .undefined = flags_, .why = "leaves flags undefined" } },
 #define DIFF_IMAGE(id, kind, why_)                                                             \
 	{ X86_OP_##id,                                                                         \
 	  { .loose_fault = true, .last = true, .image = DIFF_IMAGE_##kind, .why = why_ } },
@@ -29,6 +31,7 @@ static const struct entry table[] = {
 #undef DIFF_ROW
 #undef DIFF_WEAK
 #undef DIFF_LOOSE
+#undef DIFF_FLAGS
 #undef DIFF_IMAGE
 };
 

@@ -30,7 +30,7 @@ static int spoil(struct diff_result *r, unsigned place)
 		case 46: g->rflags ^= X86_FL_AF; break;
 		case 47: g->rflags ^= X86_FL_DF; break;
 		case 48: g->rip++; break;
-		case 49: g->sel[X86_DS] ^= 3; break;
+		case 49: g->sel[X86_DS] ^= 0x28; break;
 		case 50: g->fs_base ^= 4096; break;
 		case 51: g->gs_base ^= 1; break;
 		case 52: g->fpu.fcw ^= 0x400; break;

@@ -48,7 +48,7 @@ static uint64_t float_bits(struct diff_rng *r, unsigned e, unsigned m)
 	case 11: return sign | (bias + rng_below(r, 66) % (bias - 1)) << m |
 			(frac & ~low_mask(rng_below(r, m)));    /* short fractions: exact */
 	case 12: return sign | (max - 1 - rng_below(r, 4)) << m | frac; /* overflows soon */
-	case 13: return sign | (1 + rng_below(r, 4)) << m | frac;       /* underflows soon */
+	case 13: return sign | (1ull + rng_below(r, 4)) << m | frac;     /* underflows soon */
 	default: return sign | (bias + rng_below(r, 9) - 4) << m | frac;
 	}
 }
@@ -158,7 +158,8 @@ static void random_segments(struct diff_rng *r, struct diff_case *d)
 
 	if (d->mode == X86_MODE_64) {
 		g->fs_base = rng_pct(r, 60) ? diff_base(d) + rng_below(r, 0x4000)
-			   : rng_pct(r, 80) ? rng_below(r, 0x1000) : rng64(r) >> 17;
+			   : rng_pct(r, 80) ? rng_below(r, 0x1000)
+			   : 0x300000000000 + (rng64(r) >> 19); /* nothing is mapped there */
 		g->gs_base = rng_pct(r, 60) ? diff_base(d) + (rng_below(r, 0x4000) & ~63u) : 0;
 		return;
 	}

@@ -2,7 +2,7 @@
 /*
  * The decoder against Zydis: length, mnemonic, registers, memory operand and
  * immediates of random bytes, of every opcode with many prefixes, and of the code
- * of programs of this machine, in 16-, 32- and 64-bit mode. What may differ is
+ * of programs of this machine, in 16-, 32- and 64-bit and real mode. What may differ is
  * listed in decode_allowed.h.
  */
 #include <elf.h>
@@ -26,7 +26,7 @@
 #define MAX_REPORTS 60
 
 struct fixture {
-	ZydisDecoder z[3];
+	ZydisDecoder z[3], z_real;
 	uint64_t features[(X86_NFEATURES + 63) / 64];
 	uint64_t seed;
 	unsigned long compared, valid, differ;
@@ -142,7 +142,7 @@ static bool reg_equal(const struct x86_insn *i, const ZydisDecodedOperand *o, un
 {
 	ZydisRegister r = o->reg.value;
 	unsigned size = o->size / 8;
-	ZydisRegister vec = o->size == 256 ? ZYDIS_REGISTER_YMM0 : ZYDIS_REGISTER_XMM0;
+	ZydisRegister vec = r >= ZYDIS_REGISTER_YMM0 ? ZYDIS_REGISTER_YMM0 : ZYDIS_REGISTER_XMM0;
 
 	switch (kind) {
 	case X86_O_Eb: case X86_O_Ew: case X86_O_Ed: case X86_O_Eq: case X86_O_Ev: case X86_O_Ey:
@@ -154,7 +154,8 @@ static bool reg_equal(const struct x86_insn *i, const ZydisDecodedOperand *o, un
 	case X86_O_Sw: return r == (ZydisRegister)ZYDIS_REGISTER_ES + i->reg;
 	case X86_O_Cd: return r == (ZydisRegister)ZYDIS_REGISTER_CR0 + i->reg;
 	case X86_O_Dd: return r == (ZydisRegister)ZYDIS_REGISTER_DR0 + i->reg;
-	case X86_O_AL: case X86_O_AX: case X86_O_EAX: case X86_O_rAX: return r == gpr(X86_RAX, size);
+	case X86_O_AL: case X86_O_AX: case X86_O_EAX: case X86_O_rAX:
+		return r == gpr(X86_RAX, size);
 	case X86_O_CL: return r == ZYDIS_REGISTER_CL;
 	case X86_O_DX: return r == ZYDIS_REGISTER_DX;
 	case X86_O_ES: case X86_O_CS: case X86_O_SS: case X86_O_DS: case X86_O_FS: case X86_O_GS:
@@ -176,6 +177,8 @@ static bool reg_equal(const struct x86_insn *i, const ZydisDecodedOperand *o, un
 /* General registers: the width that x86_format() shows is the operand's. */
 static bool width_equal(const struct x86_insn *i, const ZydisDecodedOperand *o, unsigned kind)
 {
+	if (i->mem && i->row->mem_bytes && o->type == ZYDIS_OPERAND_TYPE_MEMORY)
+		return true; /* wider units are counted differently */
 	switch (kind) {
 	case X86_O_Ev: case X86_O_Gv: case X86_O_Zv: case X86_O_rAX: case X86_O_Ov: case X86_O_Rv:
 		return o->size == i->opsize * 8 || !o->size;
@@ -287,7 +290,7 @@ static bool flags_equal(const struct x86_insn *i, const ZydisDecodedInstruction 
 {
 	uint32_t tested, written;
 
-	if (!z->cpu_flags)
+	if (!z->cpu_flags || decode_flags_may_differ(z))
 		return true;
 	tested = z->cpu_flags->tested & X86_FL_ARITH;
 	written = (z->cpu_flags->modified | z->cpu_flags->set_0 | z->cpu_flags->set_1 |
@@ -305,14 +308,20 @@ static unsigned compare(struct fixture *f, unsigned mode, const uint8_t bytes[X8
 	char name[32], text[128] = "";
 	const char *zname;
 	int len = x86_decode(bytes, X86_MAX_INSN, mode, f->features, &i);
-	bool zok = ZYAN_SUCCESS(ZydisDecoderDecodeFull(&f->z[mode & X86_MODE_SIZE], bytes,
-						       X86_MAX_INSN, &z, zo));
+	const ZydisDecoder *zd = mode & X86_MODE_REAL ? &f->z_real : &f->z[mode];
+	bool zok = ZYAN_SUCCESS(ZydisDecoderDecodeFull(zd, bytes, X86_MAX_INSN, &z, zo));
 	bool ok = len > 0 && i.row->id != X86_OP_UD;
 
 	f->compared++;
 	if (!ok && !zok)
 		return 1;
 	if (ok) {
+		struct x86_insn part;
+
+		/* With a byte less the decoder asks for more. */
+		if (x86_decode(bytes, len - 1, mode, f->features, &part) != 0 &&
+		    i.row->id != X86_OP_UD0 && i.row->id != X86_OP_UD1)
+			report(f, mode, bytes, i.row->name, "need for the last byte", "");
 		our_name(&i, name, sizeof(name));
 		x86_format(&i, 0, text, sizeof(text));
 	}
@@ -349,7 +358,8 @@ static void finish(struct fixture *f, unsigned long least_valid)
 	assert_true(f->valid > least_valid);
 }
 
-static const uint8_t modes[] = { X86_MODE_64, X86_MODE_32, X86_MODE_16 };
+static const uint8_t modes[] = { X86_MODE_64, X86_MODE_32, X86_MODE_16,
+				 X86_MODE_16 | X86_MODE_REAL };
 
 static void test_random_bytes(void **state)
 {
@@ -360,9 +370,9 @@ static void test_random_bytes(void **state)
 
 		st_le64(bytes, rnd(f));
 		st_le64(bytes + 8, rnd(f));
-		if (n & 1)
-			bytes[n >> 1 & 3] = 0x0f;
-		compare(f, modes[n % 3], bytes);
+		if (n & 4)
+			bytes[n >> 3 & 3] = 0x0f;
+		compare(f, modes[n % 4], bytes);
 	}
 	finish(f, 150000);
 }
@@ -376,7 +386,7 @@ static void test_every_opcode(void **state)
 	static const uint8_t prefix[] = { 0, 0x66, 0xf3, 0xf2, 0xf0, 0x48, 0x67, 0x4f };
 	struct fixture *f = *state;
 
-	for (unsigned n = 0; n < 3u * 4 * 8 * 256 * 32; n++) {
+	for (unsigned n = 0; n < 4u * 4 * 8 * 256 * 32; n++) {
 		unsigned op = n & 0xff, reg = n >> 8 & 7, mod = n >> 11 & 3, pre = n >> 13 & 7;
 		unsigned map = n >> 16 & 3, mode = n >> 18;
 		uint8_t bytes[32], *p = bytes;
@@ -391,15 +401,14 @@ static void test_every_opcode(void **state)
 		st_le64(p + 8, rnd(f));
 		compare(f, modes[mode], bytes);
 	}
-	for (unsigned n = 0; n < 3u * 3 * 16 * 256 * 8; n++) {
+	for (unsigned n = 0; n < 4u * 3 * 16 * 256 * 8; n++) {
 		unsigned op = n & 0xff, reg = n >> 8 & 7, pp = n >> 11 & 3, w = n >> 13 & 1;
 		unsigned l = n >> 14 & 1, map = (n >> 15) % 3 + 1, mode = (n >> 15) / 3;
 		uint64_t r = rnd(f);
 		unsigned vvvv = r & 1 ? 15 : r >> 1 & 15;
-		uint8_t bytes[32] = { 0xc4, (r & 0xe0) | map, w << 7 | vvvv << 3 | l << 2 | pp, op };
+		uint8_t bytes[32] = { 0xc4, (r & 0xe0) | map, w << 7 | vvvv << 3 | l << 2 | pp,
+				      op };
 
-		if (mode >= 3)
-			break;
 		if (mode)
 			bytes[1] |= 0xc0;
 		bytes[4] = (rnd(f) & 0xc7) | reg << 3;
@@ -458,7 +467,7 @@ static void test_real_code(void **state)
 
 		if (!open_code(&code, paths[n]))
 			continue;
-		for (int m = 0; m < 3; m++) {
+		for (size_t m = 0; m < array_size(modes); m++) {
 			/* In the other modes the same bytes are other instructions. */
 			size_t len = m ? code.len / 8 : code.len;
 
@@ -468,6 +477,25 @@ static void test_real_code(void **state)
 		munmap(code.map, code.map_len);
 	}
 	finish(f, 50000);
+}
+
+/* Fifteen bytes at most, whatever they are. */
+static void test_too_long(void **state)
+{
+	struct fixture *f = *state;
+	uint8_t bytes[16];
+	struct x86_insn i;
+
+	memset(bytes, 0x66, sizeof(bytes));
+	assert_int_equal(x86_decode(bytes, 14, X86_MODE_64, f->features, &i), 0);
+	assert_int_equal(x86_decode(bytes, 15, X86_MODE_64, f->features, &i), -1);
+	bytes[14] = 0x90;
+	assert_int_equal(x86_decode(bytes, 15, X86_MODE_64, f->features, &i), 15);
+	assert_int_equal(i.row->id, X86_OP_NOP);
+	bytes[13] = 0x81; /* an immediate that would reach byte 19 */
+	bytes[14] = 0xc0;
+	assert_int_equal(x86_decode(bytes, 15, X86_MODE_64, f->features, &i), -1);
+	assert_int_equal(x86_decode(bytes, 0, X86_MODE_64, f->features, &i), 0);
 }
 
 static int setup(void **state)
@@ -480,12 +508,17 @@ static int setup(void **state)
 	f->seed = 0x9e3779b97f4a7c15;
 	memset(f->features, 0xff, sizeof(f->features));
 	f->features[X86_F_NEVER / 64] &= ~(1ull << (X86_F_NEVER % 64));
-	ZydisDecoderInit(&f->z[X86_MODE_16], ZYDIS_MACHINE_MODE_LONG_COMPAT_16, ZYDIS_STACK_WIDTH_16);
-	ZydisDecoderInit(&f->z[X86_MODE_32], ZYDIS_MACHINE_MODE_LONG_COMPAT_32, ZYDIS_STACK_WIDTH_32);
+	ZydisDecoderInit(&f->z[X86_MODE_16], ZYDIS_MACHINE_MODE_LONG_COMPAT_16,
+			 ZYDIS_STACK_WIDTH_16);
+	ZydisDecoderInit(&f->z[X86_MODE_32], ZYDIS_MACHINE_MODE_LONG_COMPAT_32,
+			 ZYDIS_STACK_WIDTH_32);
 	ZydisDecoderInit(&f->z[X86_MODE_64], ZYDIS_MACHINE_MODE_LONG_64, ZYDIS_STACK_WIDTH_64);
-	for (int m = 0; m < 3; m++)
-		for (size_t n = 0; n < array_size(off); n++)
+	ZydisDecoderInit(&f->z_real, ZYDIS_MACHINE_MODE_REAL_16, ZYDIS_STACK_WIDTH_16);
+	for (size_t n = 0; n < array_size(off); n++) {
+		ZydisDecoderEnableMode(&f->z_real, off[n], ZYAN_FALSE);
+		for (int m = 0; m < 3; m++)
 			ZydisDecoderEnableMode(&f->z[m], off[n], ZYAN_FALSE);
+	}
 	*state = f;
 	return 0;
 }
@@ -502,6 +535,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_random_bytes, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_every_opcode, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_real_code, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_too_long, setup, teardown),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

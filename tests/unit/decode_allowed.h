@@ -16,12 +16,31 @@ static const struct { const char *zydis, *ours; } decode_names[] = {
 	{ "feni8087_nop", "fneni" },
 	{ "fdisi8087_nop", "fndisi" },
 	{ "fsetpm287_nop", "fnsetpm" },
+	{ "fxsave64", "fxsave" },
+	{ "fxrstor64", "fxrstor" },
+	{ "xsave64", "xsave" },
+	{ "xsavec64", "xsavec" },
+	{ "xsaveopt64", "xsaveopt" },
+	{ "xsaves64", "xsaves" },
+	{ "xrstor64", "xrstor" },
+	{ "xrstors64", "xrstors" },
+	/* F3 with REX.B: PAUSE by the manual's table, an exchange on processors. */
+	{ "pause", "xchg" },
+	/* Outside 64-bit mode VEX.W does nothing here: one row, its 64-bit name. */
+	{ "vmovd", "vmovq" },
 	{ "prefetchwt1", "prefetch" }, /* 0F 0D's reserved forms, not offered as such */
 };
 
 /* Instruction sets that are not offered: they decode to "ud". */
 static inline bool decode_theirs_alone(const ZydisDecodedInstruction *z, unsigned mode)
 {
+	/* 0F 0D with a register: NOP on Intel's, #UD on AMD's processors. */
+	if (z->meta.isa_set == ZYDIS_ISA_SET_PREFETCH_NOP && z->mnemonic == ZYDIS_MNEMONIC_NOP)
+		return true;
+	/* VEX.W outside 64-bit mode: ignored on Intel's, #UD on AMD's processors. */
+	if (mode != X86_MODE_64 && z->encoding == ZYDIS_INSTRUCTION_ENCODING_VEX && z->raw.vex.W &&
+	    (z->mnemonic == ZYDIS_MNEMONIC_VPINSRD || z->mnemonic == ZYDIS_MNEMONIC_VPEXTRD))
+		return true;
 	switch (z->meta.isa_ext) {
 	case ZYDIS_ISA_EXT_AMD3DNOW: case ZYDIS_ISA_EXT_AMD_INVLPGB: case ZYDIS_ISA_EXT_AMX_BF16:
 	case ZYDIS_ISA_EXT_AMX_INT8: case ZYDIS_ISA_EXT_AMX_TILE: case ZYDIS_ISA_EXT_AVX512EVEX:
@@ -44,16 +63,33 @@ static inline bool decode_theirs_alone(const ZydisDecodedInstruction *z, unsigne
 	}
 }
 
+/* In real mode these are #GP (SYSENTER, SYSEXIT) or decided by EFER.SCE (SYSRET):
+ * the operation's affair. */
 static inline bool decode_ours_alone(const struct x86_insn *i)
 {
-	return false;
+	return i->mode & X86_MODE_REAL &&
+	       (i->row->id == X86_OP_SYSENTER || i->row->id == X86_OP_SYSEXIT ||
+		i->row->id == X86_OP_SYSRET);
 }
 
-/* The hint NOPs: how many operands the listing shows. */
+/* The hint NOPs: how many operands the listing shows. PAUSE: see decode_names. */
 static inline bool decode_operands_may_differ(const ZydisDecodedInstruction *z,
 					      const struct x86_insn *i)
 {
-	return z->mnemonic == ZYDIS_MNEMONIC_NOP;
+	return z->mnemonic == ZYDIS_MNEMONIC_NOP || z->mnemonic == ZYDIS_MNEMONIC_PAUSE;
+}
+
+static inline bool decode_flags_may_differ(const ZydisDecodedInstruction *z)
+{
+	switch (z->mnemonic) {
+	case ZYDIS_MNEMONIC_VMCALL: /* as a guest hypervisor would see it */
+	case ZYDIS_MNEMONIC_VTESTPS: /* Zydis 4.0 lists none for these */
+	case ZYDIS_MNEMONIC_VTESTPD:
+	case ZYDIS_MNEMONIC_VPTEST:
+		return true;
+	default:
+		return false;
+	}
 }
 
 #endif

@@ -71,7 +71,8 @@ static uint8_t *put(uint8_t *p, const void *bytes, size_t n)
 	return p + n;
 }
 
-#define PUT(p, ...) put(p, (const uint8_t[]){ __VA_ARGS__ }, sizeof((const uint8_t[]){ __VA_ARGS__ }))
+#define PUT(p, ...)                                                                               \
+	put(p, (const uint8_t[]){ __VA_ARGS__ }, sizeof((const uint8_t[]){ __VA_ARGS__ }))
 
 /* mov reg, [r15 + 8 * slot] (0x8b) or back (0x89) */
 static uint8_t *put_mov(uint8_t *p, uint8_t opcode, unsigned reg, unsigned slot)
@@ -324,6 +325,8 @@ static int setup(void **state)
 	page = (uintptr_t)f->data;
 	t = &f->cpu->tlbs[0][page >> 12 & (X86_TLB_ENTRIES - 1)];
 	*t = (struct x86_tlb_entry){ .tag_r = page, .tag_w = page, .tag_x = ~0ull, .host = page };
+	f->cpu->tlb_side[0][t - f->cpu->tlbs[0]] =
+		(struct x86_tlb_side){ .page = page, .flags = X86_TLBF_R | X86_TLBF_W };
 	host_features(f);
 	*state = f;
 	return 0;

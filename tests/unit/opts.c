@@ -74,6 +74,7 @@ static void bad(void **state)
 	refuse(PARSE("--kernel", "k", "--memory", "12Q"), "unknown unit");
 	refuse(PARSE("--kernel", "k", "--no-reboot=yes"), "takes no value");
 	refuse(PARSE("--kernle", "k"), "did you mean '--kernel'");
+	refuse(PARSE("--cpsu", "k"), "did you mean '--cpus'");
 	refuse(PARSE("--mem", "k"), "did you mean '--memory'");
 	refuse(PARSE("--frobnicate", "k"), "lists all");
 	refuse(PARSE("--"), "not an option");

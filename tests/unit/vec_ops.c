@@ -5,7 +5,8 @@
  * the same registers, control words and memory, with exceptions masked and
  * unmasked. All registers, flags, MXCSR, FCW, FSW, tags, memory and the kind of
  * fault must agree, and what the instructions that save and restore state write
- * and read. No MMU: two pages, at the same address for both, stand in the TLB.
+ * and read. Paging is off: two pages of guest memory have the addresses of the two
+ * that the host's instructions use.
  */
 #include <cpuid.h>
 #include <setjmp.h>
@@ -19,13 +20,15 @@
 #include <stddef.h>
 #include <cmocka.h>
 
+#include "src/cpu/cpu.h"
 #include "src/cpu/x86/access.h"
 #include "src/cpu/x86/host_features.h"
 #include "src/cpu/x86/host_stub.h"
 #include "src/cpu/x86/vec.h"
+#include "tests/unit/vec_values.h"
 
-#define ROUNDS 150
-#define PAGE 4096
+#define ROUNDS   150
+#define PAGE     4096
 #define BASE_REG X86_RBX /* points into the pages in every run */
 /* The part of the pages that instructions may reach: across the page boundary. */
 #define WIN_START (PAGE - 768)
@@ -51,26 +54,19 @@ struct native {
 
 struct fixture {
 	struct x86_cpu *cpu;
-	struct mem mem;
-	_Atomic uint8_t page_flags[2];
+	struct mem *mem;
 	struct native *nat;
-	uint8_t *data;
+	uint8_t *data;  /* the host's pages */
+	uint8_t *guest; /* the engine's */
 	uint64_t seed;
 	struct sigaction stub_handler;
 	bool avx, amd;
-	uint64_t features[(X86_NFEATURES + 63) / 64];
 };
 
 /* The signal handler has no argument of ours to find its way by. */
 static struct fixture *handling;
 
-static uint64_t rnd(struct fixture *f)
-{
-	f->seed ^= f->seed << 13;
-	f->seed ^= f->seed >> 7;
-	f->seed ^= f->seed << 17;
-	return f->seed * 0x1545f4914f6cdd1d;
-}
+static uint64_t rnd(struct fixture *f) { return vec_rnd(&f->seed); }
 
 /* A fault of the tested instruction: note which and go on behind it. */
 static void on_signal(int sig, siginfo_t *info, void *ctx)
@@ -100,7 +96,8 @@ static uint8_t *put(uint8_t *p, const void *bytes, size_t n)
 	return p + n;
 }
 
-#define PUT(p, ...) put(p, (const uint8_t[]){ __VA_ARGS__ }, sizeof((const uint8_t[]){ __VA_ARGS__ }))
+#define PUT(p, ...) \
+	put(p, (const uint8_t[]){ __VA_ARGS__ }, sizeof((const uint8_t[]){ __VA_ARGS__ }))
 
 /* [absolute address]: ModRM rm 4, SIB 25, disp32 */
 static uint8_t *put_abs(uint8_t *p, unsigned reg, const void *addr)
@@ -129,9 +126,9 @@ static void native_build(struct fixture *f, const uint8_t *insn, unsigned len)
 	uint8_t *p = n->code;
 
 	p = PUT(p, 0x53, 0x55, 0x41, 0x54, 0x41, 0x55, 0x41, 0x56, 0x41, 0x57);
-	p = put_abs(PUT(p, 0x0f, 0xae), 3, &n->host_mxcsr);   /* stmxcsr */
-	p = put_abs(PUT(p, 0x48, 0x0f, 0xae), 1, &n->in.fx);  /* fxrstor64 */
-	p = put_abs(PUT(p, 0x0f, 0xae), 2, &n->in.fx.mxcsr);  /* ldmxcsr */
+	p = put_abs(PUT(p, 0x0f, 0xae), 3, &n->host_mxcsr);  /* stmxcsr */
+	p = put_abs(PUT(p, 0x48, 0x0f, 0xae), 1, &n->in.fx); /* fxrstor64 */
+	p = put_abs(PUT(p, 0x0f, 0xae), 2, &n->in.fx.mxcsr); /* ldmxcsr */
 	for (unsigned r = 0; r < 16; r++)
 		p = put_vec(p, f->avx, 0x10, r, &n->in.ymm[r]);
 	p = PUT(p, 0xff);
@@ -170,71 +167,7 @@ static void native_run(struct fixture *f)
 /*
  * Values.
  */
-static uint32_t value32(struct fixture *f)
-{
-	static const uint32_t corner[] = { 0, 0x80000000, 0x3f800000, 0xbf800000, 0x7f800000,
-		0xff800000, 0x7fc00000, 0x7fa00000, 0xffa00001, 1, 0x807fffff, 0x00800000,
-		0x7f7fffff, 0x4f000000, 0xcf000000, 0x4effffff, 0x3f000000, 0x33800000, 0x00800001,
-		0x5f000000, 0x42fe0000, 0x477ff000, 0x387fc000, 0x33000001 };
-	uint64_t r = rnd(f);
-
-	switch (r & 7) {
-	case 0: case 1: return corner[(r >> 8) % array_size(corner)];
-	case 2: return (uint32_t)(r >> 32) & 0x807fffff; /* denormal */
-	case 3: case 4: return 0x3f800000 + (uint32_t)(r >> 40) - 0x800000; /* of ordinary size */
-	default: return (uint32_t)(r >> 20);
-	}
-}
-
-static uint64_t value64(struct fixture *f)
-{
-	static const uint64_t corner[] = { 0, 1ull << 63, 0x3ff0000000000000, 0x7ff0000000000000,
-		0xfff0000000000000, 0x7ff8000000000000, 0x7ff4000000000000, 0xfff0000000000001, 1,
-		0x800fffffffffffff, 0x0010000000000000, 0x7fefffffffffffff, 0x43e0000000000000,
-		0xc3e0000000000000, 0x41e0000000000000, 0xc1e0000000200000, 0x3fe0000000000000,
-		0x36a0000000000000, 0x47efffffe0000000, 0x47effffff0000000, 0x3810000000000000 };
-	uint64_t r = rnd(f);
-
-	switch (r & 15) {
-	case 0: case 1: case 2: return corner[(r >> 8) % array_size(corner)];
-	case 3: return rnd(f) & 0x800fffffffffffff;
-	case 4: case 5: case 6: return 0x3ff0000000000000 + (rnd(f) >> 10) - (1ull << 53);
-	case 7: return rnd(f);
-	default: return value32(f) | (uint64_t)value32(f) << 32;
-	}
-}
-
-static void value80(struct fixture *f, uint8_t *p)
-{
-	static const struct { uint16_t e; uint64_t m; } corner[] = {
-		{ 0, 0 }, { 0x8000, 0 }, { 0x3fff, 1ull << 63 }, { 0xbfff, 1ull << 63 },
-		{ 0x7fff, 1ull << 63 }, { 0xffff, 1ull << 63 }, { 0x7fff, 3ull << 62 },
-		{ 0xffff, 0x8000000000000001 }, { 0x7fff, 0xa000000000000000 },
-		{ 0, 1 }, { 0, 1ull << 63 }, { 0x8000, ~0ull >> 1 }, { 1, 1ull << 63 },
-		{ 0x7ffe, ~0ull }, { 0xfffe, ~0ull }, { 0x403e, ~0ull }, { 0x3ffe, 1ull << 63 },
-		{ 0x7fff, 0 }, { 0x3fff, 1 }, { 0x403e, 1ull << 63 }, { 0x401e, 1ull << 63 },
-	};
-	uint64_t r = rnd(f);
-	uint16_t e;
-	uint64_t m;
-
-	if ((r & 3) == 0) {
-		unsigned k = (r >> 8) % array_size(corner);
-
-		e = corner[k].e;
-		m = corner[k].m;
-	} else {
-		e = (uint16_t)((r >> 8 & 0x8000) | ((r & 3) == 1 ? r >> 16 & 0x7fff
-								 : 0x3fdf + (r >> 16 & 0x5f)));
-		m = rnd(f) | 1ull << 63;
-		if ((r >> 40 & 3) == 0)
-			m &= ~0ull << (r >> 44 & 63);
-		m |= 1ull << 63;
-	}
-	memset(p, 0, 16);
-	st_le64(p, m);
-	st_le16(p + 8, e);
-}
+static uint64_t value64(struct fixture *f) { return vec_value64(&f->seed); }
 
 static uint64_t value(struct fixture *f)
 {
@@ -249,12 +182,12 @@ static void random_image(struct fixture *f, struct image *in)
 
 	memset(in, 0, sizeof(*in));
 	for (int n = 0; n < 8; n++)
-		value80(f, in->fx.st[n]);
+		vec_value80(&f->seed, in->fx.st[n]);
 	in->fx.fcw = 0x37f;
 	if (r & 1)
 		in->fx.fcw = (uint16_t)((rnd(f) & 0x0f00) | 0x7f);
 	if ((r & 6) == 6)
-		in->fx.fcw &= (uint16_t)~(rnd(f) & 0x3f);
+		in->fx.fcw &= (uint16_t) ~(rnd(f) & 0x3f);
 	/* Nothing pending: those flags only that are masked. */
 	in->fx.fsw = (uint16_t)((rnd(f) & 0x7f40) | (rnd(f) & rnd(f) & in->fx.fcw & 0x3f));
 	in->fx.ftw = (uint8_t)(rnd(f) | rnd(f));
@@ -292,7 +225,7 @@ static bool wanted(const struct fixture *f, const struct x86_row *r)
 
 	if (r->id < X86_OP_fwait || r->id > X86_OP_vaeskeygenassist)
 		return false;
-	if (r->feature && !(f->features[r->feature / 64] >> (r->feature % 64) & 1))
+	if (r->feature && !(f->cpu->features[r->feature / 64] >> (r->feature % 64) & 1))
 		return false;
 	for (size_t k = 0; k < array_size(no); k++)
 		if (!strcmp(r->name, no[k]))
@@ -326,8 +259,9 @@ static void pick_operands(struct fixture *f, const struct x86_row *r, struct enc
 {
 	bool reg_gpr = false, rm_gpr = false, reg_mm = false, rm_mm = false, rm = false;
 
-	*e = (struct enc){ .w = rnd(f) & 1, .l = rnd(f) & 1, .modrm = r->ext != X86_EXT_ANY ||
-			   r->mod != X86_MOD_ANY };
+	*e = (struct enc){ .w = rnd(f) & 1,
+			   .l = rnd(f) & 1,
+			   .modrm = r->ext != X86_EXT_ANY || r->mod != X86_MOD_ANY };
 	for (int k = 0; k < 4; k++) {
 		unsigned o = r->opnd[k];
 
@@ -339,7 +273,9 @@ static void pick_operands(struct fixture *f, const struct x86_row *r, struct enc
 		      o == X86_O_M || o == X86_O_VM;
 		e->modrm |= o != X86_O_NONE && o != X86_O_AX;
 	}
-	e->reg = r->ext != X86_EXT_ANY ? r->ext : reg_gpr ? pick_gpr(f) : rnd(f) & (reg_mm ? 7 : 15);
+	e->reg = r->ext != X86_EXT_ANY ? r->ext
+		 : reg_gpr             ? pick_gpr(f)
+				       : rnd(f) & (reg_mm ? 7 : 15);
 	e->rm = r->rm != X86_EXT_ANY ? r->rm : rm_gpr ? pick_gpr(f) : rnd(f) & (rm_mm ? 7 : 15);
 	e->vvvv = operand_is(r, X86_O_H) ? rnd(f) & 15 : 0;
 	e->is4 = rnd(f) & 15;
@@ -389,7 +325,8 @@ static unsigned encode(struct fixture *f, const struct x86_row *r, struct enc *e
 	}
 	*p++ = r->opcode;
 	if (e->modrm) {
-		*p++ = (uint8_t)((e->mem ? 0x40 : 0xc0) | (e->reg & 7) << 3 | (vsib ? 4 : e->rm & 7));
+		*p++ = (uint8_t)((e->mem ? 0x40 : 0xc0) | (e->reg & 7) << 3 |
+				 (vsib ? 4 : e->rm & 7));
 		if (vsib)
 			*p++ = (uint8_t)(e->scale << 6 | (e->index & 7) << 3 | (e->rm & 7));
 		if (e->mem)
@@ -419,7 +356,8 @@ static void random_state_image(struct fixture *f, uint8_t *p)
 	if (r & 8)
 		st_le64(p + 520, 1ull << 63 | (rnd(f) & 7));
 	if ((r & 0xf0) == 0)
-		p[512 + (r >> 8 & 63)] |= (uint8_t)(1u << (r >> 16 & 7)) & (r >> 8 & 63 ? 0xff : 0x10);
+		p[512 + (r >> 8 & 63)] |=
+			(uint8_t)(1u << (r >> 16 & 7)) & (r >> 8 & 63 ? 0xff : 0x10);
 }
 
 /* What an address is made of stays within the pages. */
@@ -472,6 +410,10 @@ static void run_engine(struct fixture *f, const struct x86_insn *i, struct image
 	c->start_rip = f->nat->insn;
 	c->rip = f->nat->resume;
 	c->exc_vector = -1;
+	/* Stale flags in the host's own FSW (inexact, zero divide, invalid) are not
+	 * the guest's. */
+	__asm__ volatile("fldl2e; fmul %st(0), %st; fldz; fdivrp; fstp %st(0); fldz; fldz; fdivrp; "
+			 "fstp %st(0)");
 	if (!_setjmp(c->fault_jmp))
 		i->fn(c, i);
 	memcpy(out->gpr, c->gpr, sizeof(c->gpr));
@@ -489,27 +431,30 @@ static void report(const struct x86_insn *i, const uint8_t *bytes, const struct 
 	for (unsigned k = 0; k < i->len; k++)
 		sprintf(hex + 3 * k, "%02x ", bytes[k]);
 	x86_format(i, 0, text, sizeof(text));
-	fail_msg("%s (%s) mxcsr %04x fcw %04x fsw %04x ftw %02x: %s %d is %#llx on the host, %#llx here",
+	fail_msg("%s (%s) mxcsr %04x fcw %04x fsw %04x ftw %02x: %s %d is %#llx on the host, %#llx "
+		 "here",
 		 text, hex, f->nat->in.fx.mxcsr, f->nat->in.fx.fcw, f->nat->in.fx.fsw,
 		 f->nat->in.fx.ftw, what, index, (unsigned long long)native,
 		 (unsigned long long)ours);
 }
 
-#define SAME(what, index, a, b)                                                                \
-	do {                                                                                   \
-		if ((a) != (b))                                                                \
-			report(i, bytes, f, what, index, a, b);                                \
+#define SAME(what, index, a, b)                                 \
+	do {                                                    \
+		if ((a) != (b))                                 \
+			report(i, bytes, f, what, index, a, b); \
 	} while (0)
 
 static void compare(struct fixture *f, const struct x86_insn *i, const uint8_t *bytes,
 		    const struct image *ours)
 {
 	const struct image *nat = &f->nat->out;
+	unsigned vague = !f->amd && strstr(i->row->name, "comi") ? 0x200 : 0;
 
 	SAME("fault", 0, nat->fault, ours->fault);
 	SAME("MXCSR", 0, nat->fx.mxcsr, ours->fx.mxcsr);
 	SAME("FCW", 0, nat->fx.fcw, ours->fx.fcw);
-	SAME("FSW", 0, nat->fx.fsw, ours->fx.fsw);
+	/* FCOMI and C1: see op_x87_comi(). */
+	SAME("FSW", 0, nat->fx.fsw & ~vague, ours->fx.fsw & ~vague);
 	SAME("FTW", 0, nat->fx.ftw, ours->fx.ftw);
 	/* Intel's write FOP, some FDP, only on an unmasked exception. The host's
 	 * kernel zeroes all three whenever it switches away or delivers a signal. */
@@ -543,8 +488,8 @@ static void forgive_pointers(struct fixture *f, const struct x86_insn *i, uint8_
 	static const uint8_t env16[] = { 6, 2, 10, 2, 0 };
 	static const uint8_t fx[] = { 6, 2, 8, 8, 16, 8, 28, 4, 0 };
 	const uint8_t *field = is_image(i->row) ? fx : i->opsize == 2 ? env16 : env32;
-	uint64_t off = f->nat->in.gpr[BASE_REG] + (uint64_t)i->disp -
-		       (uintptr_t)(f->data + WIN_START);
+	uint64_t off =
+		f->nat->in.gpr[BASE_REG] + (uint64_t)i->disp - (uintptr_t)(f->data + WIN_START);
 	const uint8_t *nat = f->data + WIN_START + off;
 
 	if (!is_image(i->row) && strcmp(i->row->name, "fnstenv") && strcmp(i->row->name, "fnsave"))
@@ -559,8 +504,7 @@ static void forgive_pointers(struct fixture *f, const struct x86_insn *i, uint8_
 
 static void run_both(struct fixture *f, const struct x86_row *r)
 {
-	uint8_t before[WIN_BYTES], after[WIN_BYTES], *win = f->data + WIN_START;
-	uint8_t bytes[32] = { 0 };
+	uint8_t bytes[32] = { 0 }, *win = f->data + WIN_START, *guest = f->guest + WIN_START;
 	struct x86_insn insn, *i = &insn;
 	struct image ours;
 	struct enc e;
@@ -568,24 +512,48 @@ static void run_both(struct fixture *f, const struct x86_row *r)
 
 	pick_operands(f, r, &e);
 	len = encode(f, r, &e, bytes);
-	assert_int_equal(x86_decode(bytes, 15, X86_MODE_64, f->features, i), len);
-	if (i->row->id != r->id && (i->row->opcode != r->opcode || i->row->map != r->map ||
-				    i->row->id == X86_OP_UD))
+	assert_int_equal(x86_decode(bytes, 15, X86_MODE_64, f->cpu->features, i), len);
+	if (i->row->id != r->id &&
+	    (i->row->opcode != r->opcode || i->row->map != r->map || i->row->id == X86_OP_UD))
 		report(i, bytes, f, r->name, 0, r->id, i->row->id);
 	random_image(f, &f->nat->in);
 	for (int n = 0; n < WIN_BYTES; n += 8)
 		st_le64(win + n, value64(f));
 	tame(f, r, &e, &f->nat->in);
-	memcpy(before, win, WIN_BYTES);
+	memcpy(guest, win, WIN_BYTES);
 	native_build(f, bytes, len);
 	run_engine(f, i, &ours);
-	memcpy(after, win, WIN_BYTES);
-	memcpy(win, before, WIN_BYTES);
 	native_run(f);
 	compare(f, i, bytes, &ours);
-	forgive_pointers(f, i, after);
+	forgive_pointers(f, i, guest);
 	for (int n = 0; n < WIN_BYTES; n += 8)
-		SAME("memory at", n, ld_le64(win + n), ld_le64(after + n));
+		SAME("memory at", n, ld_le64(win + n), ld_le64(guest + n));
+}
+
+static struct x86_cpu *guest_cpu(struct fixture *f)
+{
+	struct mem_block *b;
+	struct x86_cpu *c;
+	struct err err = { 0 };
+
+	f->mem = mem_new(1 << 20, &err);
+	assert_non_null(f->mem);
+	b = mem_block_new(f->mem, "ram", 2 * PAGE, false, &err);
+	assert_non_null(b);
+	assert_int_equal(mem_map_set(f->mem, (uintptr_t)f->data, 2 * PAGE, b, 0, true, true), 0);
+	f->guest = b->host;
+	c = x86_cpu_new(f->mem, NULL, NULL);
+	assert_non_null(c);
+	c->code64 = true;
+	c->mode = X86_MODE_64;
+	c->cr0 = X86_CR0_PE | X86_CR0_NE;
+	c->cr4 = X86_CR4_OSFXSR | X86_CR4_OSXMMEXCPT | X86_CR4_OSXSAVE;
+	c->xcr0 = 7;
+	memset(c->features, 0, sizeof(c->features));
+	for (unsigned n = 0; n < X86_NFEATURES; n++)
+		if (x86_host_has(n) && n != X86_F_NEVER)
+			c->features[n / 64] |= 1ull << (n % 64);
+	return c;
 }
 
 static void test_against_host(void **state)
@@ -595,8 +563,7 @@ static void test_against_host(void **state)
 	unsigned rows = 0;
 
 	handling = f;
-	f->cpu->stubs = host_stubs_new(); /* here: the test library handles SIGFPE until now */
-	assert_non_null(f->cpu->stubs);
+	f->cpu = guest_cpu(f); /* here: the test library handles SIGFPE until now */
 	sigaction(SIGFPE, &sa, &f->stub_handler);
 	sigaction(SIGSEGV, &sa, NULL);
 	sigaction(SIGILL, &sa, NULL);
@@ -610,44 +577,26 @@ static void test_against_host(void **state)
 	assert_true(rows > (f->avx ? 700 : 400));
 }
 
+static void *low_pages(size_t bytes, int prot)
+{
+	void *p = mmap(NULL, align_up(bytes, PAGE), prot, MAP_PRIVATE | MAP_ANONYMOUS | MAP_32BIT,
+		       -1, 0);
+
+	assert_true(p != MAP_FAILED);
+	return p;
+}
+
 static int setup(void **state)
 {
 	struct fixture *f = calloc(1, sizeof(*f));
+	uint32_t a, b = 0, c, d;
 
-	f->cpu = aligned_alloc(PAGE, align_up(sizeof(struct x86_cpu), PAGE));
-	memset(f->cpu, 0, sizeof(*f->cpu));
-	f->nat = mmap(NULL, align_up(sizeof(*f->nat), PAGE), PROT_READ | PROT_WRITE | PROT_EXEC,
-		      MAP_PRIVATE | MAP_ANONYMOUS | MAP_32BIT, -1, 0);
-	f->data = mmap(NULL, 2 * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-	assert_true(f->nat != MAP_FAILED && f->data != MAP_FAILED);
-	f->seed = 0x1545f4914f6cdd1d;
-	f->mem.window = f->data;
-	f->mem.page_flags = f->page_flags;
-	f->cpu->mem = &f->mem;
-	f->cpu->code64 = true;
-	f->cpu->mode = X86_MODE_64;
-	f->cpu->cr0 = X86_CR0_PE | X86_CR0_NE | X86_CR0_PG;
-	f->cpu->cr4 = X86_CR4_OSFXSR | X86_CR4_OSXMMEXCPT | X86_CR4_OSXSAVE;
-	f->cpu->xcr0 = 7;
-	f->cpu->tlb = f->cpu->tlbs[0];
-	memset(f->cpu->tlbs, 0xff, sizeof(f->cpu->tlbs));
-	for (unsigned n = 0; n < 2; n++) {
-		uint64_t page = (uintptr_t)f->data + n * PAGE;
-
-		f->cpu->tlbs[0][page >> 12 & (X86_TLB_ENTRIES - 1)] = (struct x86_tlb_entry){
-			.tag_r = page, .tag_w = page, .tag_x = ~0ull, .host = page };
-	}
-	for (unsigned n = 0; n < X86_NFEATURES; n++)
-		if (x86_host_has(n) && n != X86_F_NEVER)
-			f->features[n / 64] |= 1ull << (n % 64);
-	memcpy(f->cpu->features, f->features, sizeof(f->features));
+	f->nat = low_pages(sizeof(*f->nat), PROT_READ | PROT_WRITE | PROT_EXEC);
+	f->data = low_pages(2 * PAGE, PROT_READ | PROT_WRITE);
+	f->seed = 0x2545f4914f6cdd1d;
 	f->avx = x86_host_has(X86_F_AVX);
-	{
-		uint32_t a, b = 0, c, d;
-
-		__get_cpuid(0, &a, &b, &c, &d);
-		f->amd = b == signature_AMD_ebx;
-	}
+	__get_cpuid(0, &a, &b, &c, &d);
+	f->amd = b == signature_AMD_ebx;
 	*state = f;
 	return 0;
 }
@@ -656,10 +605,10 @@ static int teardown(void **state)
 {
 	struct fixture *f = *state;
 
-	host_stubs_free(f->cpu->stubs);
+	x86_cpu_free(f->cpu);
+	mem_free(f->mem);
 	munmap(f->nat, align_up(sizeof(*f->nat), PAGE));
 	munmap(f->data, 2 * PAGE);
-	free(f->cpu);
 	free(f);
 	return 0;
 }

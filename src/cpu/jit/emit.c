@@ -267,6 +267,16 @@ void e_access(struct tr *t, unsigned size, enum x86_access acc)
 	emit_check(t, size, acc);
 }
 
+void e_access_aligned(struct tr *t, unsigned size, enum x86_access acc)
+{
+	e_clobber(t);
+	emit_lin(t, t->i, t->run->rip[t->n + 1]);
+	a_ext(t->a, 0xf6, 1, 0, A_REG(H_RCX)); /* TEST cl */
+	a_b(t->a, (uint8_t)(size - 1));
+	e_ool(t, OOL_ONE, a_jcc(t->a, CC_NE));
+	emit_check(t, size, acc);
+}
+
 void e_access_stack(struct tr *t, unsigned size, enum x86_access acc, unsigned g, int32_t disp)
 {
 	struct ool *o;

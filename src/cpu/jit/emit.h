@@ -54,7 +54,7 @@ struct tr {
 	bool m64;
 	enum fl_state fl;
 	struct fl_def def;
-	struct ool ool[JIT_MAX_INSNS * 3];
+	struct ool ool[JIT_MAX_INSNS * 3 + 8];
 	unsigned nool;
 	unsigned nlinks;
 	uint8_t vec; /* JIT_VEC_*: known to be live here */
@@ -95,6 +95,9 @@ void g_end(struct tr *t, unsigned size, unsigned g, unsigned host);
 /* Host address of the instruction's memory operand (or of [stack_reg + disp])
  * into RCX, checked. Clobbers RAX and RFLAGS; guest flags are taken care of. */
 void e_access(struct tr *t, unsigned size, enum x86_access acc);
+/* ... of an operand that faults unless it is aligned to its size, which comes
+ * before a page fault. */
+void e_access_aligned(struct tr *t, unsigned size, enum x86_access acc);
 void e_access_stack(struct tr *t, unsigned size, enum x86_access acc, unsigned g, int32_t disp);
 #define RCX_MEM A_MEM(H_RCX, 0)
 

@@ -43,6 +43,8 @@ bool jit_is_vec(const struct x86_insn *i)
 		    k != X86_O_XMM0 && !in_reg_field(k) && !in_rm_field(k))
 			return false;
 	}
+	if (row->map == X86_MAP_0F && row->opcode == 0x77)
+		return (i->mode & X86_MODE_SIZE) == X86_MODE_64; /* all sixteen registers */
 	/* Implicit general registers, MXCSR, per-element faults: for C. */
 	if (row->map == X86_MAP_0F && row->opcode == 0xae)
 		return false;
@@ -111,10 +113,14 @@ static void head_vex(struct tr *t, unsigned reg, struct a_rm rm)
 	static const uint8_t pp[] = { [X86_PP_NONE] = 0, [X86_PP_66] = 1, [X86_PP_F3] = 2,
 				      [X86_PP_F2] = 3 };
 	static const uint8_t map[] = { [X86_MAP_0F] = 1, [X86_MAP_0F38] = 2, [X86_MAP_0F3A] = 3 };
+	bool w = i->rex_w || i->row->vw == X86_W_1;
 
+	/* Where it means the width of a general operand it counts in 64-bit code only. */
+	for (unsigned n = 0; n < 4 && !(i->mode & X86_MODE_64); n++)
+		w &= !is_gpr(i->row->opnd[n]);
 	a_b(t->a, 0xc4);
 	a_b(t->a, (reg & 8 ? 0 : 0x80) | 0x40 | (rm.base & 8 ? 0 : 0x20) | map[i->row->map]);
-	a_b(t->a, (i->rex_w || i->row->vw == X86_W_1 ? 0x80 : 0) | (~i->vvvv & 15) << 3 |
+	a_b(t->a, (w ? 0x80 : 0) | (~i->vvvv & 15) << 3 |
 			  i->vl << 2 | pp[i->pp]);
 	a_b(t->a, i->opcode);
 }
@@ -131,19 +137,11 @@ static void head_legacy(struct tr *t, unsigned reg, struct a_rm rm, bool byte)
 	       false, byte);
 }
 
-/* MOVAPS and the like fault on addresses that are not aligned; the host page's
- * address has the guest's low bits. */
-static void check_alignment(struct tr *t, unsigned width)
+/* MOVAPS and the like fault on addresses that are not aligned. */
+static bool wants_alignment(const struct x86_insn *i)
 {
-	const struct x86_insn *i = t->i;
-	bool aligned = i->row->attr & X86_A_ALIGNVEC ||
-		       (i->row->attr & X86_A_ALIGN16 && i->row->vex == X86_LEGACY);
-
-	if (!aligned || width < 16)
-		return;
-	a_ext(t->a, 0xf6, 1, 0, A_REG(H_RCX));
-	a_b(t->a, (uint8_t)(width - 1));
-	e_ool(t, OOL_ONE, a_jcc(t->a, CC_NE));
+	return i->row->attr & X86_A_ALIGNVEC ||
+	       (i->row->attr & X86_A_ALIGN16 && i->row->vex == X86_LEGACY);
 }
 
 void e_vec(struct tr *t)
@@ -162,9 +160,12 @@ void e_vec(struct tr *t)
 	e_vec_live(t);
 	if (i->mem) {
 		unsigned width = mem_width(i, rk);
+		enum x86_access acc = is_written(row, rm_n) ? X86_ACC_W : X86_ACC_R;
 
-		e_access(t, width, is_written(row, rm_n) ? X86_ACC_W : X86_ACC_R);
-		check_alignment(t, width);
+		if (wants_alignment(i) && width >= 16)
+			e_access_aligned(t, width, acc);
+		else
+			e_access(t, width, acc);
 		rm = RCX_MEM;
 	}
 	e_pre(t, written ? 1u << g : 0);

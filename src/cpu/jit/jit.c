@@ -410,6 +410,16 @@ static void jit_run(struct vcpu *v)
 /*
  * The engine.
  */
+static int jit_usable(struct err *err)
+{
+	__builtin_cpu_init();
+	if (!__builtin_cpu_supports("bmi2"))
+		return err_set(err, -ENOTSUP,
+			       "the translator needs a processor with BMI2 (2013 and later); "
+			       "use --engine interp");
+	return 0;
+}
+
 static void jit_vcpu_fini(struct vcpu *v)
 {
 	struct jit *j = v->x86->engine_priv;
@@ -463,6 +473,7 @@ fail:
 const struct engine_desc jit_engine = {
 	.name = "jit",
 	.title = "translator: guest code to host code",
+	.usable = jit_usable,
 	.vcpu_init = jit_vcpu_init,
 	.vcpu_fini = jit_vcpu_fini,
 	.run = jit_run,

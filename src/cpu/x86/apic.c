@@ -18,7 +18,7 @@
 #define VERSION (0x14u | (APIC_LVTS - 1) << 16)
 
 /* Bits that software may set in LVT entries, from APIC_LVT_TIMER on. */
-static const uint32_t lvt_mask[APIC_LVTS] = {
+const uint32_t apic_lvt_mask[APIC_LVTS] = {
 	0x700ff, 0x107ff, 0x107ff, 0x1a7ff, 0x1a7ff, 0x100ff,
 };
 
@@ -261,7 +261,7 @@ void apic_pic_changed(struct cpus *s)
 /*
  * Registers. @reg is the MMIO offset / 16.
  */
-static uint32_t read_reg_locked(struct apic *a, unsigned reg)
+uint32_t apic_read_reg_locked(struct apic *a, unsigned reg)
 {
 	switch (reg) {
 	case APIC_ID: return apic_x2(a) ? a->id : a->id << 24;
@@ -298,7 +298,7 @@ static void write_svr_locked(struct apic *a, uint32_t val)
 
 static void write_lvt_locked(struct apic *a, unsigned reg, uint32_t val)
 {
-	val &= lvt_mask[reg - APIC_LVT_TIMER];
+	val &= apic_lvt_mask[reg - APIC_LVT_TIMER];
 	if (!(a->svr & APIC_SVR_ENABLE))
 		val |= APIC_LVT_MASKED;
 	if (reg == APIC_LVT_TIMER)
@@ -346,7 +346,7 @@ static void write_reg_locked(struct apic *a, unsigned reg, uint32_t val)
 	}
 }
 
-static void write_reg(struct apic *a, unsigned reg, uint32_t val)
+void apic_write_reg(struct apic *a, unsigned reg, uint32_t val)
 {
 	switch (reg) {
 	case APIC_TPR:
@@ -386,7 +386,7 @@ uint64_t apic_mmio_read(struct apic *a, unsigned off, unsigned size)
 	if (in >= 4)
 		return 0;
 	pthread_mutex_lock(&a->lock);
-	v = read_reg_locked(a, off >> 4 & 0xff);
+	v = apic_read_reg_locked(a, off >> 4 & 0xff);
 	pthread_mutex_unlock(&a->lock);
 	return v >> (in * 8) & low_mask(size * 8);
 }
@@ -394,68 +394,15 @@ uint64_t apic_mmio_read(struct apic *a, unsigned off, unsigned size)
 void apic_mmio_write(struct apic *a, unsigned off, uint64_t val, unsigned size)
 {
 	if ((off & 15) == 0 && size >= 4)
-		write_reg(a, off >> 4 & 0xff, (uint32_t)val);
+		apic_write_reg(a, off >> 4 & 0xff, (uint32_t)val);
 }
 
 /*
- * MSRs.
+ * Life.
  */
-static int x2_read(struct apic *a, unsigned reg, uint64_t *val)
-{
-	switch (reg) {
-	case APIC_ID: case APIC_VERSION: case APIC_TPR: case APIC_PPR: case APIC_LDR:
-	case APIC_SVR: case APIC_ISR ... APIC_ESR:
-	case APIC_LVT_TIMER ... APIC_TIMER_CURRENT: case APIC_DIVIDE:
-		break;
-	case APIC_ICR:
-		*val = a->icr;
-		return 0;
-	default:
-		return -EINVAL;
-	}
-	pthread_mutex_lock(&a->lock);
-	*val = read_reg_locked(a, reg);
-	pthread_mutex_unlock(&a->lock);
-	return 0;
-}
-
-/* SDM 11.12.1.2 and table 11-6: reserved bits raise #GP. */
-static int x2_write(struct apic *a, unsigned reg, uint64_t val)
-{
-	uint64_t allowed;
-
-	switch (reg) {
-	case APIC_ICR:
-		if (val & 0xfff33000)
-			return -EINVAL;
-		apic_send_ipi(a, val, true);
-		return 0;
-	case APIC_SELF_IPI:
-		if (val & ~0xffull)
-			return -EINVAL;
-		apic_send_ipi(a, val | 1u << 18, true);
-		return 0;
-	case APIC_TPR: allowed = 0xff; break;
-	case APIC_EOI: case APIC_ESR: allowed = 0; break;
-	case APIC_SVR: allowed = 0x1ff; break;
-	case APIC_LVT_TIMER ... APIC_LVT_ERROR:
-		/* Delivery status and remote IRR are read-only, not reserved. */
-		allowed = lvt_mask[reg - APIC_LVT_TIMER] | 0x1000 |
-			  (lvt_mask[reg - APIC_LVT_TIMER] & APIC_LVT_LEVEL ? APIC_LVT_REMOTE_IRR
-									   : 0);
-		break;
-	case APIC_TIMER_INITIAL: allowed = 0xffffffff; break;
-	case APIC_DIVIDE: allowed = 0xb; break;
-	default: return -EINVAL;
-	}
-	if (val & ~allowed)
-		return -EINVAL;
-	write_reg(a, reg, (uint32_t)val);
-	return 0;
-}
 
 /* Registers as after power-on; the MSR, the ID and the mode are the caller's. */
-static void reset_locked(struct apic *a)
+void apic_reset_locked(struct apic *a)
 {
 	atomic_store(&a->tpr, 0);
 	a->ldr = 0;
@@ -478,73 +425,10 @@ static void reset_locked(struct apic *a)
 	a->divide = 0;
 }
 
-/* SDM 11.12.5.1: the state machine of the two enable bits. */
-static int write_base(struct apic *a, uint64_t val)
-{
-	uint64_t old = atomic_load(&a->base);
-	unsigned phys_bits = a->cpu->mem ? a->cpu->mem->phys_bits : 52;
-	uint64_t allowed = (APIC_BASE_ADDR & low_mask(phys_bits)) | APIC_BASE_EN | APIC_BASE_BSP;
-	bool en = val & APIC_BASE_EN, extd = val & APIC_BASE_EXTD;
-
-	if (x86_has(a->cpu, X86_F_X2APIC))
-		allowed |= APIC_BASE_EXTD;
-	if (val & ~allowed)
-		return -EINVAL;
-	if (extd && (!en || !(old & APIC_BASE_EN)))
-		return -EINVAL;
-	if (en && !extd && (old & APIC_BASE_EXTD))
-		return -EINVAL;
-	pthread_mutex_lock(&a->lock);
-	if (!en && (old & APIC_BASE_EN))
-		reset_locked(a);
-	atomic_store(&a->base, (val & ~APIC_BASE_BSP) | (old & APIC_BASE_BSP));
-	apic_recheck_locked(a);
-	pthread_mutex_unlock(&a->lock);
-	/* What is cached of the page of registers, where it was and where it is. */
-	if (val != old)
-		apic_request(a, X86_REQ_FLUSH);
-	return 0;
-}
-
-int apic_msr_read(struct apic *a, uint32_t msr, uint64_t *val)
-{
-	if (msr == 0x1b) {
-		*val = atomic_load(&a->base);
-		return 0;
-	}
-	if (msr == 0x6e0) {
-		pthread_mutex_lock(&a->lock);
-		*val = a->tsc_deadline;
-		pthread_mutex_unlock(&a->lock);
-		return 0;
-	}
-	if (msr < 0x800 || msr > 0x8ff || !apic_x2(a))
-		return -EINVAL;
-	return x2_read(a, msr - 0x800, val);
-}
-
-int apic_msr_write(struct apic *a, uint32_t msr, uint64_t val)
-{
-	if (msr == 0x1b)
-		return write_base(a, val);
-	if (msr == 0x6e0) {
-		pthread_mutex_lock(&a->lock);
-		apic_timer_write_deadline_locked(a, val);
-		pthread_mutex_unlock(&a->lock);
-		return 0;
-	}
-	if (msr < 0x800 || msr > 0x8ff || !apic_x2(a))
-		return -EINVAL;
-	return x2_write(a, msr - 0x800, val);
-}
-
-/*
- * Life.
- */
 void apic_reset(struct apic *a, bool init)
 {
 	pthread_mutex_lock(&a->lock);
-	reset_locked(a);
+	apic_reset_locked(a);
 	if (!init)
 		atomic_store(&a->base, APIC_DEFAULT_BASE | APIC_BASE_EN |
 					       (a->id == 0 ? APIC_BASE_BSP : 0));
@@ -603,7 +487,7 @@ static int post_load(void *obj, unsigned version, struct err *err)
 	if ((a->irr[0] | a->isr[0]) & 0xffff)
 		return err_set(err, -EINVAL, "the local APIC holds vectors below 16");
 	for (unsigned n = 0; n < APIC_LVTS; n++)
-		a->lvt[n] &= lvt_mask[n];
+		a->lvt[n] &= apic_lvt_mask[n];
 	a->divide &= 0xb;
 	a->svr &= 0x1ff;
 	return 0;

@@ -89,7 +89,15 @@ static inline uint32_t apic_x2_ldr(const struct apic *a)
 /* Request bits for the vCPU; its wake where it has a thread. */
 void apic_request(struct apic *a, uint32_t bits);
 
+/* Bits that software may set in LVT entries, from APIC_LVT_TIMER on. */
+extern const uint32_t apic_lvt_mask[APIC_LVTS];
+
+/* A register by its number, with every side effect; no lock held. */
+void apic_write_reg(struct apic *a, unsigned reg, uint32_t val);
+
 /* All with a->lock held. */
+uint32_t apic_read_reg_locked(struct apic *a, unsigned reg);
+void apic_reset_locked(struct apic *a); /* all but the MSR, the ID and the mode */
 void apic_set_irr_locked(struct apic *a, uint8_t vector, bool level);
 void apic_error_locked(struct apic *a, uint32_t bit);
 /* Delivers what LVT entry @reg says, unless masked. */

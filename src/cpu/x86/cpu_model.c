@@ -15,7 +15,7 @@ _Static_assert(X86_NFEATURES <= 64, "models list their features in one word");
 #define SYSTEM                                                                                    \
 	(BIT(BASE) | BIT(NX) | BIT(RDTSCP) | BIT(PDPE1GB) | BIT(X2APIC) | BIT(TSC_DEADLINE) |     \
 	 BIT(TSC_ADJUST) | BIT(SMEP) | BIT(SMAP) | BIT(UMIP) | BIT(FSGSBASE) | BIT(PCID) |        \
-	 BIT(INVPCID) | BIT(ERMS))
+	 BIT(INVPCID) | BIT(ERMS) | BIT(PREFETCHW))
 /* The levels of the x86-64 psABI, 3.1.1. */
 #define LEVEL2                                                                                    \
 	(SYSTEM | BIT(CX16) | BIT(LAHF_LM) | BIT(POPCNT) | BIT(SSE3) | BIT(SSSE3) |              \

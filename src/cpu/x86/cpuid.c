@@ -126,6 +126,7 @@ static void leaf_7(const struct x86_cpu *c, uint32_t subleaf, uint32_t out[4])
 	if (subleaf != 0)
 		return;
 	SET_BITS(c, bits, out);
+	out[EBX] |= 1u << 13; /* FCS and FDS are saved as zero */
 	if (!c->amd)
 		out[EDX] |= 1u << 29; /* IA32_ARCH_CAPABILITIES */
 }

@@ -93,7 +93,6 @@ static bool read_vex(struct dec *d, uint8_t first)
 	d->pp = (const uint8_t[]){ X86_PP_NONE, X86_PP_66, X86_PP_F3, X86_PP_F2 }[last & 3];
 	if (!d->m64) { /* eight registers, 32-bit operands */
 		d->rex = 0x40;
-		d->vvvv &= 7;
 	} else if (d->vex_w) {
 		d->rex |= REX_W;
 	}
@@ -174,6 +173,11 @@ static uint8_t operand_size(const struct dec *d, unsigned mode, uint8_t rule)
 	switch (rule) {
 	case X86_SIZE_B: return 1;
 	case X86_SIZE_Y: return d->m64 && d->rex & REX_W ? 8 : 4;
+	case X86_SIZE_M64: return d->m64 ? 8 : 4;
+	case X86_SIZE_MAX32:
+		if (d->m64 && d->rex & REX_W)
+			return 4;
+		break;
 	case X86_SIZE_F64:
 		if (d->m64)
 			return 8;
@@ -316,7 +320,9 @@ static inline uint8_t reg_number(unsigned kind, unsigned low, unsigned high, boo
 {
 	if (kind == X86_PR_G8 && !rex)
 		return (uint8_t)(low < 4 ? low : low + X86_REG_HIGH8 - 4);
-	return (uint8_t)(kind == X86_PR_LOW || kind == X86_PR_S ? low : low | high);
+	if (kind == X86_PR_LOW || kind == X86_PR_S || kind == X86_PR_S_DST)
+		return (uint8_t)low;
+	return (uint8_t)(low | high);
 }
 
 /* Control registers 0, 2, 3, 4, 8; debug registers 0..7; six segment registers. */
@@ -324,6 +330,7 @@ static bool reg_exists(unsigned kind, unsigned n)
 {
 	switch (kind) {
 	case X86_PR_S: return n < X86_NSEGS;
+	case X86_PR_S_DST: return n < X86_NSEGS && n != X86_CS;
 	case X86_PR_C: return n < 16 && 0x11du >> n & 1;
 	case X86_PR_D: return n < 8;
 	default: return true;
@@ -339,6 +346,14 @@ static int undefined(const struct dec *d, struct x86_insn *out)
 	out->lock = false;
 	out->rep = 0;
 	return out->len;
+}
+
+/* A gather wants a SIB byte, 32- or 64-bit addresses, and three registers that
+ * differ (SDM vol. 2, VPGATHERDD). */
+static bool vsib_valid(const struct x86_insn *i)
+{
+	return (i->modrm & 7) == 4 && i->adsize != 2 && i->reg != i->mem_index &&
+	       i->reg != i->vvvv && i->vvvv != i->mem_index;
 }
 
 /* Bytes ran out: d->status, but UD0 and UD1 do not wait for an operand that some
@@ -381,10 +396,8 @@ static int read_operands(struct dec *d, const struct x86_match *m, bool modrm, u
 	}
 	if (unlikely(d->lock) && (p->flags & X86_PLAN_NOLOCK || !out->mem))
 		return undefined(d, out);
-	if (unlikely(d->vex) &&
-	    ((!(p->flags & X86_PLAN_VVVV) && d->vvvv) ||
-	     /* VSIB wants a SIB byte and 32- or 64-bit addresses. */
-	     (p->flags & X86_PLAN_VSIB && ((out->modrm & 7) != 4 || out->adsize == 2))))
+	if (unlikely(d->vex) && ((!(p->flags & X86_PLAN_VVVV) && d->vvvv) ||
+				 (p->flags & X86_PLAN_VSIB && !vsib_valid(out))))
 		return undefined(d, out);
 	if (unlikely(!reg_exists(p->reg, out->reg)))
 		return undefined(d, out);
@@ -425,7 +438,7 @@ int x86_decode(const uint8_t *bytes, size_t avail, unsigned mode, const uint64_t
 	out->rex = !d.vex && d.rex;
 	out->rex_w = d.m64 && d.rex & REX_W;
 	out->vl = d.vex_l;
-	out->vvvv = d.vvvv;
+	out->vvvv = d.m64 ? d.vvvv : d.vvvv & 7; /* unused it must be 1111b all the same */
 	out->pp = d.pp;
 
 	slot = &x86_slots[d.vex][d.map][op];

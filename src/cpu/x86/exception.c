@@ -58,6 +58,7 @@ void x86_raise_soft(struct x86_cpu *c, unsigned vector)
 /* INT1: no privilege check on the gate, counts as external (SDM vol. 2, INT n). */
 void x86_raise_icebp(struct x86_cpu *c)
 {
+	c->dr[7] &= ~X86_DR7_GD;
 	raise(c, X86_EXC_DB, false, 0, true, true);
 }
 

@@ -191,14 +191,9 @@ static void put_operand(struct text *t, const struct x86_insn *i, uint64_t rip, 
 
 	switch (kind) {
 	case X86_O_Eb: case X86_O_Ew: case X86_O_Ed: case X86_O_Eq: case X86_O_Ev: case X86_O_Ey:
-		if (i->mem)
-			put_mem(t, i, width_of(i, kind));
-		else
-			put_reg(t, i->rm, width_of(i, kind));
-		break;
 	case X86_O_Edq_r:
 		if (i->mem)
-			put_mem(t, i, bytes);
+			put_mem(t, i, bytes ? bytes : width_of(i, kind));
 		else
 			put_reg(t, i->rm, width_of(i, kind));
 		break;
@@ -249,8 +244,8 @@ static const char *mnemonic(const struct x86_insn *i)
 		{ "stos", { "stosw", "stosd", "stosq" } },
 		{ "lods", { "lodsw", "lodsd", "lodsq" } },
 		{ "scas", { "scasw", "scasd", "scasq" } },
-		{ "ins", { "insw", "insd", "insd" } },
-		{ "outs", { "outsw", "outsd", "outsd" } },
+		{ "ins", { "insw", "insd", "" } },
+		{ "outs", { "outsw", "outsd", "" } },
 	};
 	unsigned size = i->row->id == X86_OP_JCXZ ? i->adsize : i->opsize;
 

@@ -38,7 +38,7 @@ bool x86_x87_pending(struct x86_cpu *c)
 		x86_raise(c, X86_EXC_MF);
 	if (!c->cpus || !c->cpus->x87_error)
 		return true;
-	c->cpus->x87_error(c->cpus->vm_opaque, c->index);
+	c->cpus->x87_error(c->cpus->x87_opaque, c->index);
 	c->rip = c->start_rip;
 	c->stop_block = true;
 	return false;
@@ -79,7 +79,7 @@ void x86_fsw_update(struct x86_cpu *c)
 	if (c->fx.fsw & ~c->fx.fcw & 0x3f)
 		c->fx.fsw |= X86_FSW_ES | X86_FSW_B;
 	else
-		c->fx.fsw &= (uint16_t)~(X86_FSW_ES | X86_FSW_B);
+		c->fx.fsw &= (uint16_t) ~(X86_FSW_ES | X86_FSW_B);
 }
 
 void x86_fx_normalise(struct x86_cpu *c)
@@ -89,4 +89,42 @@ void x86_fx_normalise(struct x86_cpu *c)
 	x86_fsw_update(c);
 	for (unsigned n = 0; n < 8; n++)
 		memset(c->fx.st[n] + 10, 0, 6);
+}
+
+/*
+ * Alignment checking (SDM vol. 3, table 6-7): by the operand's type, not its
+ * length; 256-bit operands by 16 bytes, x87 environments by their words.
+ */
+static void check_alignment(struct x86_cpu *c, uint64_t lin, unsigned bytes)
+{
+	unsigned align = 1;
+
+	if (likely(c->tlb_class != X86_TLB_USER_AC))
+		return;
+	switch (bytes) {
+	case 2:
+	case 4:
+	case 8:
+	case 16: align = bytes; break;
+	case 10: align = 8; break;
+	case 14:
+	case 94: align = 2; break;
+	case 28:
+	case 108: align = 4; break;
+	case 32: align = 16; break;
+	}
+	if (lin & (align - 1))
+		x86_raise_err(c, X86_EXC_AC, 0);
+}
+
+void x86_vec_ld_slow(struct x86_cpu *c, uint64_t lin, void *to, unsigned bytes)
+{
+	check_alignment(c, lin, bytes);
+	x86_load_buf(c, c->tlb_class, lin, to, bytes);
+}
+
+void x86_vec_st_slow(struct x86_cpu *c, uint64_t lin, const void *from, unsigned bytes)
+{
+	check_alignment(c, lin, bytes);
+	x86_store_buf(c, c->tlb_class, lin, from, bytes);
 }

@@ -12,9 +12,16 @@
 #include "src/base/bits.h"
 
 enum { HOST_REG = 1, HOST_RM = 2, HOST_VVVV = 3, HOST_IS4 = 4 };
-enum { PTR_REG = 7 /* rdi */, PTR_RM = 6 /* rsi */, PTR_VVVV = 2 /* rdx */, PTR_EXTRA = 1 /* rcx */ };
+enum {
+	PTR_REG = 7 /* rdi */,
+	PTR_RM = 6 /* rsi */,
+	PTR_VVVV = 2 /* rdx */,
+	PTR_EXTRA = 1 /* rcx */
+};
 
-#define MXCSR_CONST 0 /* offset in the header of the host's own MXCSR */
+/* Offsets in the header: the host's own MXCSR and x87 control word. */
+#define MXCSR_CONST 0
+#define FCW_CONST   4
 
 struct code {
 	uint8_t *p;
@@ -28,13 +35,15 @@ static void put(struct code *k, const void *bytes, size_t n)
 	k->offset += n;
 }
 
-#define BYTES(k, ...) put(k, (const uint8_t[]){ __VA_ARGS__ }, sizeof((const uint8_t[]){ __VA_ARGS__ }))
+#define BYTES(k, ...) \
+	put(k, (const uint8_t[]){ __VA_ARGS__ }, sizeof((const uint8_t[]){ __VA_ARGS__ }))
 
 static void put32(struct code *k, uint32_t v) { put(k, &v, 4); }
 
 size_t host_emit_header(uint8_t *code)
 {
 	st_le32(code + MXCSR_CONST, 0x1f80);
+	st_le16(code + FCW_CONST, 0x37f);
 	return 64;
 }
 
@@ -119,8 +128,8 @@ static void load_operands(struct code *k, const struct host_emit_what *w)
 	unsigned full = 16u << w->vl;
 
 	for (int n = 0; n < 4; n++) {
-		bool written_only = n == 0 && r->vex == X86_VEX &&
-				    !(r->attr & (X86_A_READ | X86_A_NOWRITE));
+		bool written_only =
+			n == 0 && r->vex == X86_VEX && !(r->attr & (X86_A_READ | X86_A_NOWRITE));
 
 		if (written_only)
 			continue;
@@ -132,7 +141,8 @@ static void load_operands(struct code *k, const struct host_emit_what *w)
 		case X86_O_L: load(k, w, full, HOST_IS4, PTR_EXTRA); break;
 		case X86_O_XMM0: load(k, w, full, 0, PTR_EXTRA); break;
 		case X86_O_Pq: BYTES(k, 0x0f, 0x6f, HOST_REG << 3 | PTR_REG); break; /* movq mm */
-		case X86_O_Qq: case X86_O_Nq: BYTES(k, 0x0f, 0x6f, HOST_RM << 3 | PTR_RM); break;
+		case X86_O_Qq:
+		case X86_O_Nq: BYTES(k, 0x0f, 0x6f, HOST_RM << 3 | PTR_RM); break;
 		case X86_O_Ey: BYTES(k, 0x49, 0x8b, 0x00); break; /* mov rax, [r8] */
 		default: break;
 		}
@@ -155,11 +165,13 @@ static void store_results(struct code *k, const struct host_emit_what *w)
 		return;
 	switch (r->opnd[0]) {
 	case X86_O_V: store(k, w, HOST_REG, PTR_REG); break;
-	case X86_O_W: case X86_O_U: store(k, w, HOST_RM, PTR_RM); break;
+	case X86_O_W:
+	case X86_O_U: store(k, w, HOST_RM, PTR_RM); break;
 	case X86_O_H: store(k, w, HOST_VVVV, PTR_VVVV); break;
 	case X86_O_Pq: BYTES(k, 0x0f, 0x7f, HOST_REG << 3 | PTR_REG); break; /* movq mm */
 	case X86_O_Nq: BYTES(k, 0x0f, 0x7f, HOST_RM << 3 | PTR_RM); break;
-	case X86_O_Gd: case X86_O_Gy: BYTES(k, 0x49, 0x89, 0x00); break; /* mov [r8], rax */
+	case X86_O_Gd:
+	case X86_O_Gy: BYTES(k, 0x49, 0x89, 0x00); break; /* mov [r8], rax */
 	default: break;
 	}
 }
@@ -268,12 +280,52 @@ static void emit_x87(struct code *k, const struct host_emit_what *w)
 	BYTES(k, 0xc3);
 }
 
+/*
+ * One x87 instruction on single registers. ECX: the guest's FSW; [R8]: its FCW.
+ * The host's status flags are sticky like the guest's: they are only cleared when
+ * they have one that the guest has not. Returns FSW, and RFLAGS << 16 for
+ * PAIR_LOOK. The host's x87 stack is empty before and after.
+ */
+static void emit_x87_single(struct code *k, const struct host_emit_what *w)
+{
+	unsigned shape = w->x87_shape;
+
+	BYTES(k, 0xdf, 0xe0, 0xf7, 0xd1, 0x21, 0xc8); /* fnstsw ax; not ecx; and eax, ecx */
+	BYTES(k, 0xa8, 0x3f, 0x74, 0x02, 0xdb, 0xe2); /* test al, 63; jz +2; fnclex */
+	/* cmp word [r8], 37F; je +3; fldcw [r8] */
+	BYTES(k, 0x66, 0x41, 0x81, 0x38, 0x7f, 0x03, 0x74, 0x03, 0x41, 0xd9, 0x28);
+	if (shape >= HOST_X87_PAIR0)
+		BYTES(k, 0xdb, 0x2e); /* fld tbyte [rsi] */
+	if (shape != HOST_X87_MAKE)
+		BYTES(k, 0xdb, 0x2f); /* fld tbyte [rdi] */
+	BYTES(k, w->x87_opcode, w->x87_modrm);
+	BYTES(k, 0xdf, 0xe0); /* fnstsw ax */
+	switch (shape) {
+	case HOST_X87_ST0:
+	case HOST_X87_MAKE: BYTES(k, 0xdb, 0x3f); break; /* fstp tbyte [rdi] */
+	case HOST_X87_LOOK: BYTES(k, 0xdd, 0xd8); break; /* fstp st(0) */
+	case HOST_X87_POP: break;
+	case HOST_X87_PAIR0: BYTES(k, 0xdb, 0x3f, 0xdd, 0xd8); break;
+	case HOST_X87_PAIR1: BYTES(k, 0xdd, 0xd8, 0xdb, 0x3e); break; /* ... fstp tbyte [rsi] */
+	case HOST_X87_PAIR_POP: BYTES(k, 0xdb, 0x3e); break;
+	default: /* pushf; pop rcx; shl ecx, 16; movzx eax, ax; or eax, ecx */
+		BYTES(k, 0x9c, 0x59, 0xc1, 0xe1, 0x10, 0x0f, 0xb7, 0xc0, 0x09, 0xc8);
+		BYTES(k, 0xdd, 0xd8, 0xdd, 0xd8);
+	}
+	/* cmp word [r8], 37F; je over; fldcw [rip + disp32] */
+	BYTES(k, 0x66, 0x41, 0x81, 0x38, 0x7f, 0x03, 0x74, 0x06, 0xd9, 0x2d);
+	put32(k, (uint32_t)(FCW_CONST - (k->offset + 4)));
+	BYTES(k, 0xc3);
+}
+
 size_t host_emit(const struct host_emit_what *w, uint8_t *code, size_t offset)
 {
 	struct code k = { .p = code, .offset = offset };
 
 	if (w->row)
 		emit_vec(&k, w);
+	else if (w->x87_shape)
+		emit_x87_single(&k, w);
 	else
 		emit_x87(&k, w);
 	return (size_t)(k.p - code);

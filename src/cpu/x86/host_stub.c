@@ -18,7 +18,7 @@
 #include "src/cpu/x86/host_emit.h"
 
 #define CODE_BYTES (32u << 20) /* address space; pages come as they are used */
-#define BUCKETS 4096u
+#define BUCKETS    4096u
 
 struct stub {
 	uint64_t key;
@@ -166,8 +166,10 @@ static const void *make(struct host_stubs *s, uint64_t key, const struct host_em
 		len = host_emit(w, s->rw + s->used, s->used);
 		fn = s->rx + s->used;
 		s->used = align_up(s->used + len, 16);
-		*e = (struct stub){ .key = key, .fn = fn,
-				    .next = atomic_load_explicit(&s->bucket[b], memory_order_relaxed) };
+		*e = (struct stub){ .key = key,
+				    .fn = fn,
+				    .next = atomic_load_explicit(&s->bucket[b],
+								 memory_order_relaxed) };
 		atomic_store_explicit(&s->bucket[b], e, memory_order_release);
 		atomic_fetch_add_explicit(&s->count, 1, memory_order_relaxed);
 	}
@@ -196,6 +198,18 @@ host_x87_fn host_stub_x87(struct host_stubs *s, uint8_t opcode, uint8_t modrm)
 	const void *fn = find(s, key);
 
 	return (host_x87_fn)(uintptr_t)(fn ? fn : make(s, key, &w));
+}
+
+host_x87s_fn host_stub_x87_single(struct host_stubs *s, unsigned shape, uint8_t opcode,
+				  uint8_t modrm)
+{
+	struct host_emit_what w = { .x87_opcode = opcode,
+				    .x87_modrm = modrm,
+				    .x87_shape = (uint8_t)shape };
+	uint64_t key = 1ull << 63 | (uint64_t)shape << 16 | (uint64_t)opcode << 8 | modrm;
+	const void *fn = find(s, key);
+
+	return (host_x87s_fn)(uintptr_t)(fn ? fn : make(s, key, &w));
 }
 
 unsigned host_stubs_count(struct host_stubs *s)

@@ -71,6 +71,14 @@ typedef uint64_t (*host_x87_fn)(const struct x86_fx *in, struct x86_fx *out, voi
 /* @opcode D8..DF; @modrm's mod field is 3 for a register form, else memory. */
 host_x87_fn host_stub_x87(struct host_stubs *s, uint8_t opcode, uint8_t modrm);
 
+/* The same on single registers: no exception unmasked, no operand empty. @fsw is
+ * the guest's; *@fcw its control word. Returns FSW with this instruction's flags
+ * (and perhaps some that @fsw has), in bits 16-31 RFLAGS where it compares a pair. */
+typedef uint32_t (*host_x87s_fn)(void *st0, void *st1, void *mem, uint32_t fsw,
+				 const uint16_t *fcw);
+host_x87s_fn host_stub_x87_single(struct host_stubs *s, unsigned shape, uint8_t opcode,
+				  uint8_t modrm);
+
 /* For tests: stubs made so far. */
 unsigned host_stubs_count(struct host_stubs *s);
 

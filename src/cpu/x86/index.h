@@ -50,12 +50,16 @@ enum x86_plan_size {
 	X86_SIZE_Y,   /* 32, or 64 by REX.W */
 	X86_SIZE_D64, /* as V, in 64-bit mode 64 or (66) 16 */
 	X86_SIZE_F64, /* as V, in 64-bit mode 64 */
+	X86_SIZE_M64, /* 64 in 64-bit mode, else 32 */
+	X86_SIZE_MAX32, /* as V without REX.W */
 };
 enum x86_plan_reg {
 	X86_PR_G, /* general or vector: 0..15 */
 	X86_PR_G8, /* 8 bits: AH.. without REX */
 	X86_PR_LOW, /* MMX, x87: REX does not extend */
-	X86_PR_S, X86_PR_C, X86_PR_D,
+	X86_PR_S,
+	X86_PR_S_DST, /* segment register that is written: not CS */
+	X86_PR_C, X86_PR_D,
 };
 #define X86_PLAN_VVVV 0x01   /* VEX.vvvv names an operand; else it must be 1111b */
 #define X86_PLAN_OPREG 0x02  /* register in the opcode's low bits */

@@ -87,6 +87,9 @@ enum x86_opnd {
 #define X86_A_NOWRITE 0x80000u /* first operand is a source only (CMP, TEST, stores of it) */
 #define X86_A_FLOAT 0x100000u  /* can set MXCSR flags: #XM */
 #define X86_A_ALIGNVEC 0x200000u /* VMOVAPS kind: aligned to the vector's width in every form */
+#define X86_A_MAX32 0x800000u  /* operand size is 16 or 32 bits: 32 with REX.W (ports) */
+#define X86_A_M64 0x1000000u   /* operand size is 64 bits in 64-bit mode, else 32, whatever
+				* prefixes say (control registers) */
 #define X86_A_LIG 0x400000u    /* scalar: VEX.L is ignored */
 
 enum x86_map { X86_MAP_1, X86_MAP_0F, X86_MAP_0F38, X86_MAP_0F3A, X86_NMAPS };

@@ -80,6 +80,22 @@ static bool ignored(uint32_t msr)
 	return false;
 }
 
+/* Probed by guests that expect the #GP: energy and frequency counters, a vendor's
+ * register on the other's CPU. Not worth a line in the log. */
+static bool probed(uint32_t msr)
+{
+	static const uint32_t known[] = {
+		0x34, 0x4e, 0xe7, 0xe8, 0x122, 0x198, 0x199, 0x1a2, 0x1ad, 0x345, 0x606, 0x611, 0x619,
+		0x639, 0x641, 0x64d, 0x64e, 0x771, AMD_DE_CFG, 0xc00000e7u, 0xc00000e8u,
+		0xc0010061u, 0xc0010063u, 0xc0010064u, 0xc0010299u, 0xc001029au, 0xc001029bu,
+	};
+
+	for (size_t n = 0; n < array_size(known); n++)
+		if (msr == known[n])
+			return true;
+	return false;
+}
+
 void x86_msr_reset(struct x86_cpu *c)
 {
 	c->pat = 0x0007040600070406ull;
@@ -126,6 +142,8 @@ void x86_tsc_adjust(struct x86_cpu *c, uint64_t delta)
 	c->tsc_offset = (int64_t)((uint64_t)c->tsc_offset + delta);
 	c->tsc_adjust += delta;
 	x86_pvclock_update(c);
+	if (c->apic)
+		apic_tsc_changed(c->apic);
 }
 
 /* A hypervisor above us may tell the rate in kHz, leaf 40000010H. */
@@ -284,8 +302,10 @@ int x86_rdmsr(struct x86_cpu *c, uint32_t msr, uint64_t *val)
 	}
 	if (ignored(msr))
 		return 0;
-	log_guest(c->log, &c->guest_log, "vCPU %u: RDMSR of unknown register %#x at %#llx", c->index,
-		  msr, (unsigned long long)c->start_rip);
+	if (!probed(msr))
+		log_guest(c->log, &c->guest_log,
+			  "vCPU %u: RDMSR of unknown register %#x at %#llx", c->index, msr,
+			  (unsigned long long)c->start_rip);
 	return -EINVAL;
 }
 

@@ -7,10 +7,7 @@
 #include "src/cpu/x86/ops.h"
 #include "src/cpu/x86/vec.h"
 
-static inline void mark(struct x86_cpu *c, unsigned n)
-{
-	memset(x86_mm(c, n) + 8, 0xff, 2);
-}
+static inline void mark(struct x86_cpu *c, unsigned n) { memset(x86_mm(c, n) + 8, 0xff, 2); }
 
 /* Before x86_mmx_enter(): where MMn lies now. */
 static inline uint8_t *mm_now(struct x86_cpu *c, unsigned n)

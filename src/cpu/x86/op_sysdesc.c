@@ -188,7 +188,8 @@ static void lar(struct x86_cpu *c, const struct x86_insn *i, uint16_t sel)
 
 	set_zf(c, ok);
 	if (ok)
-		x86_set(c, i->reg, d.raw >> 32 & 0x00f0ff00, i->opsize);
+		/* Bits 16..19 are undefined; processors show the limit's there. */
+		x86_set(c, i->reg, d.raw >> 32 & 0x00ffff00, i->opsize);
 }
 
 static void lsl(struct x86_cpu *c, const struct x86_insn *i, uint16_t sel)

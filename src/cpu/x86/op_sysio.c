@@ -87,6 +87,8 @@ static void repeat(struct x86_cpu *c, const struct x86_insn *i,
 		one(c, i);
 		return;
 	}
+	/* Permission comes before the count. */
+	x86_check_io(c, (uint16_t)c->gpr[X86_RDX], port_size(i));
 	while (count) {
 		one(c, i);
 		op_set_addr(c, X86_RCX, --count, i->adsize);

@@ -80,25 +80,27 @@ static uint16_t load_pointer(struct x86_cpu *c, const struct x86_insn *i, unsign
 	return x86_ld16(c, i->seg, (ea + size) & op_addr_mask(i->adsize));
 }
 
+/* AMD ignores REX.W in front of the forms with a far pointer in memory: m16:32 it
+ * stays. */
+static unsigned far_size(const struct x86_cpu *c, const struct x86_insn *i)
+{
+	if (i->opsize == 8 && c->amd)
+		return 4;
+	return i->opsize;
+}
+
 void op_load_far(struct x86_cpu *c, const struct x86_insn *i)
 {
 	uint64_t off;
-	uint16_t sel = load_pointer(c, i, i->opsize, &off);
+	uint16_t sel = load_pointer(c, i, far_size(c, i), &off);
 	unsigned seg = i->opcode == 0xc4 ? X86_ES : i->opcode == 0xc5 ? X86_DS : i->opcode & 7;
 
 	/* 0F B2, B4, B5: the low three bits are the segment's number. */
 	x86_load_seg(c, seg, sel);
-	x86_set(c, i->reg, off, i->opsize);
+	x86_set(c, i->reg, off, far_size(c, i));
 }
 
-/*
- * Far transfers. AMD ignores REX.W in front of the memory forms: m16:32 it stays.
- */
-static unsigned far_size(const struct x86_cpu *c, const struct x86_insn *i)
-{
-	return i->opsize == 8 && c->amd ? 4 : i->opsize;
-}
-
+/* Far transfers. */
 void op_callf_A(struct x86_cpu *c, const struct x86_insn *i)
 {
 	x86_far_call(c, i->imm2, i->imm, i->opsize);

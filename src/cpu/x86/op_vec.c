@@ -24,8 +24,7 @@ static inline void run_float(struct x86_cpu *c, const struct x86_insn *i, void *
 {
 	if (unlikely(~c->fx.mxcsr & X86_MXCSR_MASKS))
 		x86_simd_may_trap();
-	if (unlikely(!x86_vec_stub(c, i)(reg, rm, &c->ymm[i->vvvv], extra(c, i), g,
-					 &c->fx.mxcsr)))
+	if (unlikely(!x86_vec_stub(c, i)(reg, rm, &c->ymm[i->vvvv], extra(c, i), g, &c->fx.mxcsr)))
 		x86_simd_exception(c);
 }
 

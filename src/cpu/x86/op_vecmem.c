@@ -1,7 +1,36 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* Vector accesses by mask: gathers, VMASKMOV, MASKMOVDQU and MASKMOVQ. */
+#include "src/cpu/x86/op_priv.h"
 #include "src/cpu/x86/ops.h"
 #include "src/cpu/x86/vec.h"
+
+/* Elements are not subject to alignment checking (as AMD's family 1Ah does it),
+ * which x86_ld32() and its like would do. */
+static inline void ld_element(struct x86_cpu *c, unsigned seg, uint64_t ea, void *to,
+			      unsigned bytes)
+{
+	uint64_t lin = x86_lin(c, seg, ea, bytes, X86_ACC_R);
+	void *p = x86_hit(c->tlb, lin, bytes, X86_ACC_R);
+
+	if (likely(p))
+		memcpy(to, p, bytes);
+	else
+		x86_load_buf(c, c->tlb_class, lin, to, bytes);
+}
+
+static inline void st_element(struct x86_cpu *c, unsigned seg, uint64_t ea, const void *from,
+			      unsigned bytes)
+{
+	uint64_t lin = x86_lin(c, seg, ea, bytes, X86_ACC_W);
+	void *p = x86_hit(c->tlb, lin, bytes, X86_ACC_W);
+
+	if (likely(p)) {
+		memcpy(p, from, bytes);
+		x86_wrote(c, p, bytes);
+	} else {
+		x86_store_buf(c, c->tlb_class, lin, from, bytes);
+	}
+}
 
 /*
  * Gathers, SDM vol. 2, VPGATHERDD: elements are loaded from the lowest on and
@@ -18,31 +47,26 @@ static inline uint64_t gather_ea(const struct x86_cpu *c, const struct x86_insn 
 	return i->adsize == 8 ? ea : (uint32_t)ea;
 }
 
-static inline void gather_check(struct x86_cpu *c, const struct x86_insn *i)
-{
-	if (i->reg == i->vvvv || i->reg == i->mem_index || i->vvvv == i->mem_index)
-		x86_raise_ud(c);
-	x86_vec_check(c, X86_A_AVX);
-}
-
-/* @n elements; the rest of destination and mask is cleared. */
+/* @n elements; the rest of destination and mask is cleared. The decoder has seen
+ * to it that destination, mask and index differ. */
 static inline void gather(struct x86_cpu *c, const struct x86_insn *i, bool index64, bool data64,
 			  unsigned n)
 {
 	union x86_vec *dst = &c->ymm[i->reg], *mask = &c->ymm[i->vvvv];
 	const union x86_vec *index = &c->ymm[i->mem_index];
 
-	gather_check(c, i);
+	x86_vec_check(c, X86_A_AVX);
 	for (unsigned k = 0; k < n; k++) {
-		uint64_t ea = gather_ea(c, i, index64 ? (int64_t)index->q[k] : (int32_t)index->d[k]);
+		uint64_t ea =
+			gather_ea(c, i, index64 ? (int64_t)index->q[k] : (int32_t)index->d[k]);
 
 		if (data64) {
 			if (mask->q[k] >> 63)
-				dst->q[k] = x86_ld64(c, i->seg, ea);
+				ld_element(c, i->seg, ea, &dst->q[k], 8);
 			mask->q[k] = 0;
 		} else {
 			if (mask->d[k] >> 31)
-				dst->d[k] = x86_ld32(c, i->seg, ea);
+				ld_element(c, i->seg, ea, &dst->d[k], 4);
 			mask->d[k] = 0;
 		}
 	}
@@ -73,41 +97,43 @@ void op_gather_q8(struct x86_cpu *c, const struct x86_insn *i)
 
 /* VMASKMOVx, VPMASKMOVx: elements whose mask is clear are neither read nor
  * written and do not fault. */
-#define VMASKMOV(fn, bytes, bits, m)                                                           \
-	void fn##_ld(struct x86_cpu *c, const struct x86_insn *i)                              \
-	{                                                                                      \
-		const union x86_vec *mask = &c->ymm[i->vvvv];                                  \
-		unsigned n = (i->vl ? 32 : 16) / bytes;                                        \
-		union x86_vec v = { 0 };                                                       \
-		uint64_t ea;                                                                   \
-                                                                                               \
-		x86_vec_check(c, X86_A_AVX);                                                   \
-		ea = x86_ea(c, i);                                                             \
-		for (unsigned k = 0; k < n; k++)                                               \
-			if (mask->m[k] >> (bits - 1))                                          \
-				v.m[k] = x86_ld##bits(c, i->seg, element_ea(i, ea, k * bytes)); \
-		c->ymm[i->reg] = v;                                                            \
-	}                                                                                      \
-	void fn##_st(struct x86_cpu *c, const struct x86_insn *i)                              \
-	{                                                                                      \
-		const union x86_vec *mask = &c->ymm[i->vvvv], *v = &c->ymm[i->reg];            \
-		unsigned n = (i->vl ? 32 : 16) / bytes;                                        \
-		uint64_t ea;                                                                   \
-                                                                                               \
-		x86_vec_check(c, X86_A_AVX);                                                   \
-		ea = x86_ea(c, i);                                                             \
-		for (unsigned k = 0; k < n; k++)                                               \
-			if (mask->m[k] >> (bits - 1))                                          \
-				probe_element(c, i, element_ea(i, ea, k * bytes), bytes);      \
-		for (unsigned k = 0; k < n; k++)                                               \
-			if (mask->m[k] >> (bits - 1))                                          \
-				x86_st##bits(c, i->seg, element_ea(i, ea, k * bytes), v->m[k]); \
+#define VMASKMOV(fn, bytes, bits, m)                                                         \
+	void fn##_ld(struct x86_cpu *c, const struct x86_insn *i)                            \
+	{                                                                                    \
+		const union x86_vec *mask = &c->ymm[i->vvvv];                                \
+		unsigned n = (i->vl ? 32 : 16) / bytes;                                      \
+		union x86_vec v = { 0 };                                                     \
+		uint64_t ea;                                                                 \
+                                                                                             \
+		x86_vec_check(c, X86_A_AVX);                                                 \
+		ea = x86_ea(c, i);                                                           \
+		for (unsigned k = 0; k < n; k++)                                             \
+			if (mask->m[k] >> (bits - 1))                                        \
+				ld_element(c, i->seg, element_ea(c, ea, k *bytes), &v.m[k],  \
+					   bytes);                                           \
+		c->ymm[i->reg] = v;                                                          \
+	}                                                                                    \
+	void fn##_st(struct x86_cpu *c, const struct x86_insn *i)                            \
+	{                                                                                    \
+		const union x86_vec *mask = &c->ymm[i->vvvv], *v = &c->ymm[i->reg];          \
+		unsigned n = (i->vl ? 32 : 16) / bytes;                                      \
+		uint64_t ea;                                                                 \
+                                                                                             \
+		x86_vec_check(c, X86_A_AVX);                                                 \
+		ea = x86_ea(c, i);                                                           \
+		for (unsigned k = 0; k < n; k++)                                             \
+			if (mask->m[k] >> (bits - 1))                                        \
+				probe_element(c, i, element_ea(c, ea, k *bytes), bytes);     \
+		for (unsigned k = 0; k < n; k++)                                             \
+			if (mask->m[k] >> (bits - 1))                                        \
+				st_element(c, i->seg, element_ea(c, ea, k *bytes), &v->m[k], \
+					   bytes);                                           \
 	}
 
-static inline uint64_t element_ea(const struct x86_insn *i, uint64_t ea, unsigned off)
+/* The operand is one piece of memory: its address is truncated, not its elements'. */
+static inline uint64_t element_ea(const struct x86_cpu *c, uint64_t ea, unsigned off)
 {
-	ea += off;
-	return i->adsize == 8 ? ea : i->adsize == 4 ? (uint32_t)ea : (uint16_t)ea;
+	return c->code64 ? ea + off : (uint32_t)(ea + off);
 }
 
 static inline void probe_element(struct x86_cpu *c, const struct x86_insn *i, uint64_t ea,
@@ -126,14 +152,14 @@ VMASKMOV(op_vmaskmov8, 8, 64, q)
 static void mask_store(struct x86_cpu *c, const struct x86_insn *i, const uint8_t *v,
 		       const uint8_t *mask, unsigned n)
 {
-	uint64_t ea = element_ea(i, c->gpr[X86_RDI], 0);
+	uint64_t ea = c->gpr[X86_RDI] & op_addr_mask(i->adsize);
 
 	for (unsigned k = 0; k < n; k++)
 		if (mask[k] & 0x80)
-			probe_element(c, i, element_ea(i, ea, k), 1);
+			probe_element(c, i, element_ea(c, ea, k), 1);
 	for (unsigned k = 0; k < n; k++)
 		if (mask[k] & 0x80)
-			x86_st8(c, i->seg, element_ea(i, ea, k), v[k]);
+			x86_st8(c, i->seg, element_ea(c, ea, k), v[k]);
 }
 
 void op_maskmovdqu(struct x86_cpu *c, const struct x86_insn *i)

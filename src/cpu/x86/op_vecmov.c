@@ -3,8 +3,8 @@
 #include "src/cpu/x86/ops.h"
 #include "src/cpu/x86/vec.h"
 
-#define DST (&c->ymm[i->reg])
-#define RM (&c->ymm[i->rm])
+#define DST  (&c->ymm[i->reg])
+#define RM   (&c->ymm[i->rm])
 #define SRC1 (&c->ymm[i->vvvv])
 
 /* Whole registers, legacy: 16 bytes, the upper half stays. */
@@ -79,84 +79,84 @@ void op_vmov_w_m(struct x86_cpu *c, const struct x86_insn *i)
 
 /* MOVSS and MOVSD: a load clears the rest of the 128 bits, a register move keeps
  * them; the VEX register form takes them from vvvv. */
-#define MOV_SCALAR(fn, bytes, m)                                                               \
-	void fn##_ld(struct x86_cpu *c, const struct x86_insn *i)                              \
-	{                                                                                      \
-		union x86_vec v = { 0 };                                                       \
-		x86_vec_check(c, X86_A_SSE);                                                   \
-		x86_vec_load(c, i, &v, bytes);                                                 \
-		memcpy(DST, &v, 16);                                                           \
-	}                                                                                      \
-	void fn##_r(struct x86_cpu *c, const struct x86_insn *i)                               \
-	{                                                                                      \
-		x86_vec_check(c, X86_A_SSE);                                                   \
-		DST->m[0] = RM->m[0];                                                          \
-	}                                                                                      \
-	void fn##_r11(struct x86_cpu *c, const struct x86_insn *i)                             \
-	{                                                                                      \
-		x86_vec_check(c, X86_A_SSE);                                                   \
-		RM->m[0] = DST->m[0];                                                          \
-	}                                                                                      \
-	void fn##_st(struct x86_cpu *c, const struct x86_insn *i)                              \
-	{                                                                                      \
-		x86_vec_check(c, X86_A_SSE);                                                   \
-		x86_vec_store(c, i, DST, bytes);                                               \
-	}                                                                                      \
-	void fn##_vld(struct x86_cpu *c, const struct x86_insn *i)                             \
-	{                                                                                      \
-		union x86_vec v = { 0 };                                                       \
-		x86_vec_check(c, X86_A_AVX);                                                   \
-		x86_vec_load(c, i, &v, bytes);                                                 \
-		*DST = v;                                                                      \
-	}                                                                                      \
-	void fn##_vst(struct x86_cpu *c, const struct x86_insn *i)                             \
-	{                                                                                      \
-		x86_vec_check(c, X86_A_AVX);                                                   \
-		x86_vec_store(c, i, DST, bytes);                                               \
-	}                                                                                      \
-	void fn##_vr(struct x86_cpu *c, const struct x86_insn *i)                              \
-	{                                                                                      \
-		union x86_vec v;                                                               \
-		x86_vec_check(c, X86_A_AVX);                                                   \
-		vmov(&v, SRC1, 0);                                                             \
-		v.m[0] = RM->m[0];                                                             \
-		*DST = v;                                                                      \
-	}                                                                                      \
-	void fn##_vr11(struct x86_cpu *c, const struct x86_insn *i)                            \
-	{                                                                                      \
-		union x86_vec v;                                                               \
-		x86_vec_check(c, X86_A_AVX);                                                   \
-		vmov(&v, SRC1, 0);                                                             \
-		v.m[0] = DST->m[0];                                                            \
-		*RM = v;                                                                       \
+#define MOV_SCALAR(fn, bytes, m)                                    \
+	void fn##_ld(struct x86_cpu *c, const struct x86_insn *i)   \
+	{                                                           \
+		union x86_vec v = { 0 };                            \
+		x86_vec_check(c, X86_A_SSE);                        \
+		x86_vec_load(c, i, &v, bytes);                      \
+		memcpy(DST, &v, 16);                                \
+	}                                                           \
+	void fn##_r(struct x86_cpu *c, const struct x86_insn *i)    \
+	{                                                           \
+		x86_vec_check(c, X86_A_SSE);                        \
+		DST->m[0] = RM->m[0];                               \
+	}                                                           \
+	void fn##_r11(struct x86_cpu *c, const struct x86_insn *i)  \
+	{                                                           \
+		x86_vec_check(c, X86_A_SSE);                        \
+		RM->m[0] = DST->m[0];                               \
+	}                                                           \
+	void fn##_st(struct x86_cpu *c, const struct x86_insn *i)   \
+	{                                                           \
+		x86_vec_check(c, X86_A_SSE);                        \
+		x86_vec_store(c, i, DST, bytes);                    \
+	}                                                           \
+	void fn##_vld(struct x86_cpu *c, const struct x86_insn *i)  \
+	{                                                           \
+		union x86_vec v = { 0 };                            \
+		x86_vec_check(c, X86_A_AVX);                        \
+		x86_vec_load(c, i, &v, bytes);                      \
+		*DST = v;                                           \
+	}                                                           \
+	void fn##_vst(struct x86_cpu *c, const struct x86_insn *i)  \
+	{                                                           \
+		x86_vec_check(c, X86_A_AVX);                        \
+		x86_vec_store(c, i, DST, bytes);                    \
+	}                                                           \
+	void fn##_vr(struct x86_cpu *c, const struct x86_insn *i)   \
+	{                                                           \
+		union x86_vec v;                                    \
+		x86_vec_check(c, X86_A_AVX);                        \
+		vmov(&v, SRC1, 0);                                  \
+		v.m[0] = RM->m[0];                                  \
+		*DST = v;                                           \
+	}                                                           \
+	void fn##_vr11(struct x86_cpu *c, const struct x86_insn *i) \
+	{                                                           \
+		union x86_vec v;                                    \
+		x86_vec_check(c, X86_A_AVX);                        \
+		vmov(&v, SRC1, 0);                                  \
+		v.m[0] = DST->m[0];                                 \
+		*RM = v;                                            \
 	}
 MOV_SCALAR(op_movss, 4, d)
 MOV_SCALAR(op_movsd, 8, q)
 
 /* MOVLPx, MOVHPx: half h of the low 128 bits. */
-#define MOV_HALF(fn, h)                                                                        \
-	void fn##_ld(struct x86_cpu *c, const struct x86_insn *i)                              \
-	{                                                                                      \
-		x86_vec_check(c, X86_A_SSE);                                                   \
-		x86_vec_load(c, i, &DST->q[h], 8);                                             \
-	}                                                                                      \
-	void fn##_vld(struct x86_cpu *c, const struct x86_insn *i)                             \
-	{                                                                                      \
-		union x86_vec v;                                                               \
-		x86_vec_check(c, X86_A_AVX);                                                   \
-		vmov(&v, SRC1, 0);                                                             \
-		x86_vec_load(c, i, &v.q[h], 8);                                                \
-		*DST = v;                                                                      \
-	}                                                                                      \
-	void fn##_st(struct x86_cpu *c, const struct x86_insn *i)                              \
-	{                                                                                      \
-		x86_vec_check(c, X86_A_SSE);                                                   \
-		x86_vec_store(c, i, &DST->q[h], 8);                                            \
-	}                                                                                      \
-	void fn##_vst(struct x86_cpu *c, const struct x86_insn *i)                             \
-	{                                                                                      \
-		x86_vec_check(c, X86_A_AVX);                                                   \
-		x86_vec_store(c, i, &DST->q[h], 8);                                            \
+#define MOV_HALF(fn, h)                                            \
+	void fn##_ld(struct x86_cpu *c, const struct x86_insn *i)  \
+	{                                                          \
+		x86_vec_check(c, X86_A_SSE);                       \
+		x86_vec_load(c, i, &DST->q[h], 8);                 \
+	}                                                          \
+	void fn##_vld(struct x86_cpu *c, const struct x86_insn *i) \
+	{                                                          \
+		union x86_vec v;                                   \
+		x86_vec_check(c, X86_A_AVX);                       \
+		vmov(&v, SRC1, 0);                                 \
+		x86_vec_load(c, i, &v.q[h], 8);                    \
+		*DST = v;                                          \
+	}                                                          \
+	void fn##_st(struct x86_cpu *c, const struct x86_insn *i)  \
+	{                                                          \
+		x86_vec_check(c, X86_A_SSE);                       \
+		x86_vec_store(c, i, &DST->q[h], 8);                \
+	}                                                          \
+	void fn##_vst(struct x86_cpu *c, const struct x86_insn *i) \
+	{                                                          \
+		x86_vec_check(c, X86_A_AVX);                       \
+		x86_vec_store(c, i, &DST->q[h], 8);                \
 	}
 MOV_HALF(op_movl, 0)
 MOV_HALF(op_movh, 1)
@@ -290,27 +290,27 @@ void op_vmovq_st_m(struct x86_cpu *c, const struct x86_insn *i)
 }
 
 /* PINSRx: element imm8 of the low 128 bits from a register or memory. */
-#define PINSR(fn, vfn, size, n, m)                                                             \
-	static inline uint64_t fn##_src(struct x86_cpu *c, const struct x86_insn *i)           \
-	{                                                                                      \
-		return i->mem ? x86_ld(c, i->seg, x86_ea(c, i), size) : c->gpr[i->rm];         \
-	}                                                                                      \
-	static inline void fn##_legacy(struct x86_cpu *c, const struct x86_insn *i)            \
-	{                                                                                      \
-		x86_vec_check(c, X86_A_SSE);                                                   \
-		DST->m[i->imm & (n - 1)] = (__typeof__(DST->m[0]))fn##_src(c, i);              \
-	}                                                                                      \
-	static inline void fn##_vex(struct x86_cpu *c, const struct x86_insn *i)               \
-	{                                                                                      \
-		union x86_vec v;                                                               \
-		x86_vec_check(c, X86_A_AVX);                                                   \
-		vmov(&v, SRC1, 0);                                                             \
-		v.m[i->imm & (n - 1)] = (__typeof__(v.m[0]))fn##_src(c, i);                    \
-		*DST = v;                                                                      \
-	}                                                                                      \
-	void fn##_r(struct x86_cpu *c, const struct x86_insn *i) { fn##_legacy(c, i); }        \
-	void fn##_m(struct x86_cpu *c, const struct x86_insn *i) { fn##_legacy(c, i); }        \
-	void vfn##_r(struct x86_cpu *c, const struct x86_insn *i) { fn##_vex(c, i); }          \
+#define PINSR(fn, vfn, size, n, m)                                                      \
+	static inline uint64_t fn##_src(struct x86_cpu *c, const struct x86_insn *i)    \
+	{                                                                               \
+		return i->mem ? x86_ld(c, i->seg, x86_ea(c, i), size) : c->gpr[i->rm];  \
+	}                                                                               \
+	static inline void fn##_legacy(struct x86_cpu *c, const struct x86_insn *i)     \
+	{                                                                               \
+		x86_vec_check(c, X86_A_SSE);                                            \
+		DST->m[i->imm & (n - 1)] = (__typeof__(DST->m[0]))fn##_src(c, i);       \
+	}                                                                               \
+	static inline void fn##_vex(struct x86_cpu *c, const struct x86_insn *i)        \
+	{                                                                               \
+		union x86_vec v;                                                        \
+		x86_vec_check(c, X86_A_AVX);                                            \
+		vmov(&v, SRC1, 0);                                                      \
+		v.m[i->imm & (n - 1)] = (__typeof__(v.m[0]))fn##_src(c, i);             \
+		*DST = v;                                                               \
+	}                                                                               \
+	void fn##_r(struct x86_cpu *c, const struct x86_insn *i) { fn##_legacy(c, i); } \
+	void fn##_m(struct x86_cpu *c, const struct x86_insn *i) { fn##_legacy(c, i); } \
+	void vfn##_r(struct x86_cpu *c, const struct x86_insn *i) { fn##_vex(c, i); }   \
 	void vfn##_m(struct x86_cpu *c, const struct x86_insn *i) { fn##_vex(c, i); }
 PINSR(op_pinsrb, op_pinsrb_v, 1, 16, b)
 PINSR(op_pinsrw, op_vpinsrw, 2, 8, w)
@@ -347,8 +347,8 @@ void op_pinsry_v_r(struct x86_cpu *c, const struct x86_insn *i) { vpinsry(c, i);
 void op_pinsry_v_m(struct x86_cpu *c, const struct x86_insn *i) { vpinsry(c, i); }
 
 /* PEXTRx, EXTRACTPS: zero-extended into a register, or to memory. */
-static inline void extract(struct x86_cpu *c, const struct x86_insn *i, uint32_t attr,
-			   uint64_t v, unsigned size)
+static inline void extract(struct x86_cpu *c, const struct x86_insn *i, uint32_t attr, uint64_t v,
+			   unsigned size)
 {
 	x86_vec_check(c, attr);
 	if (i->mem)
@@ -357,22 +357,22 @@ static inline void extract(struct x86_cpu *c, const struct x86_insn *i, uint32_t
 		c->gpr[i->rm] = v;
 }
 
-#define PEXTR(fn, value, size)                                                                 \
-	void fn##_r(struct x86_cpu *c, const struct x86_insn *i)                               \
-	{                                                                                      \
-		extract(c, i, X86_A_SSE, value, size);                                         \
-	}                                                                                      \
-	void fn##_m(struct x86_cpu *c, const struct x86_insn *i)                               \
-	{                                                                                      \
-		extract(c, i, X86_A_SSE, value, size);                                         \
-	}                                                                                      \
-	void fn##_v_r(struct x86_cpu *c, const struct x86_insn *i)                             \
-	{                                                                                      \
-		extract(c, i, X86_A_AVX, value, size);                                         \
-	}                                                                                      \
-	void fn##_v_m(struct x86_cpu *c, const struct x86_insn *i)                             \
-	{                                                                                      \
-		extract(c, i, X86_A_AVX, value, size);                                         \
+#define PEXTR(fn, value, size)                                     \
+	void fn##_r(struct x86_cpu *c, const struct x86_insn *i)   \
+	{                                                          \
+		extract(c, i, X86_A_SSE, value, size);             \
+	}                                                          \
+	void fn##_m(struct x86_cpu *c, const struct x86_insn *i)   \
+	{                                                          \
+		extract(c, i, X86_A_SSE, value, size);             \
+	}                                                          \
+	void fn##_v_r(struct x86_cpu *c, const struct x86_insn *i) \
+	{                                                          \
+		extract(c, i, X86_A_AVX, value, size);             \
+	}                                                          \
+	void fn##_v_m(struct x86_cpu *c, const struct x86_insn *i) \
+	{                                                          \
+		extract(c, i, X86_A_AVX, value, size);             \
 	}
 PEXTR(op_pextrb, DST->b[i->imm & 15], 1)
 PEXTR(op_pextrw, DST->w[i->imm & 7], 2)
@@ -462,23 +462,23 @@ void op_vextract128_m(struct x86_cpu *c, const struct x86_insn *i)
 }
 
 /* Broadcasts: from a register the lowest element. */
-#define BROADCAST(bits, m)                                                                     \
-	static void broadcast##bits(union x86_vec *to, unsigned vl, uint##bits##_t x)          \
-	{                                                                                      \
-		union x86_vec v = { 0 };                                                       \
-		for (unsigned n = 0; n < (vl ? 256 : 128) / bits; n++)                         \
-			v.m[n] = x;                                                            \
-		*to = v;                                                                       \
-	}                                                                                      \
-	void op_vbroadcast##bits##_r(struct x86_cpu *c, const struct x86_insn *i)              \
-	{                                                                                      \
-		x86_vec_check(c, X86_A_AVX);                                                   \
-		broadcast##bits(DST, i->vl, RM->m[0]);                                         \
-	}                                                                                      \
-	void op_vbroadcast##bits##_m(struct x86_cpu *c, const struct x86_insn *i)              \
-	{                                                                                      \
-		x86_vec_check(c, X86_A_AVX);                                                   \
-		broadcast##bits(DST, i->vl, x86_ld##bits(c, i->seg, x86_ea(c, i)));            \
+#define BROADCAST(bits, m)                                                            \
+	static void broadcast##bits(union x86_vec *to, unsigned vl, uint##bits##_t x) \
+	{                                                                             \
+		union x86_vec v = { 0 };                                              \
+		for (unsigned n = 0; n < (vl ? 256 : 128) / bits; n++)                \
+			v.m[n] = x;                                                   \
+		*to = v;                                                              \
+	}                                                                             \
+	void op_vbroadcast##bits##_r(struct x86_cpu *c, const struct x86_insn *i)     \
+	{                                                                             \
+		x86_vec_check(c, X86_A_AVX);                                          \
+		broadcast##bits(DST, i->vl, RM->m[0]);                                \
+	}                                                                             \
+	void op_vbroadcast##bits##_m(struct x86_cpu *c, const struct x86_insn *i)     \
+	{                                                                             \
+		x86_vec_check(c, X86_A_AVX);                                          \
+		broadcast##bits(DST, i->vl, x86_ld##bits(c, i->seg, x86_ea(c, i)));   \
 	}
 BROADCAST(8, b)
 BROADCAST(16, w)

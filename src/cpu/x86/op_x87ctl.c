@@ -131,6 +131,7 @@ static void env_load(struct x86_cpu *c, unsigned opsize, const uint8_t *p)
 
 		c->fx.fip = ld_le16(p + 6);
 		c->fx.fdp = ld_le16(p + 10);
+		c->fx.fop = 0; /* not part of the 16-bit protected layout */
 		if (!protected_layout(c)) {
 			c->fx.fip |= (uint64_t)(w4 & 0xf000) << 4;
 			c->fx.fdp |= (uint64_t)(w6 & 0xf000) << 4;

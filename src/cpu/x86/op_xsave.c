@@ -10,19 +10,19 @@
 #include "src/cpu/x86/ops.h"
 #include "src/cpu/x86/vec.h"
 
-#define XC_X87 1u
-#define XC_SSE 2u
-#define XC_AVX 4u
-#define XC_ALL 7u
+#define XC_X87        1u
+#define XC_SSE        2u
+#define XC_AVX        4u
+#define XC_ALL        7u
 #define XCOMP_COMPACT (1ull << 63)
 
-#define OFF_MXCSR 24u
-#define OFF_ST 32u
-#define OFF_XMM 160u
+#define OFF_MXCSR    24u
+#define OFF_ST       32u
+#define OFF_XMM      160u
 #define LEGACY_BYTES 512u
 #define HEADER_BYTES 64u
-#define OFF_AVX (LEGACY_BYTES + HEADER_BYTES) /* in both formats: nothing precedes it */
-#define AVX_BYTES 256u
+#define OFF_AVX      (LEGACY_BYTES + HEADER_BYTES) /* in both formats: nothing precedes it */
+#define AVX_BYTES    256u
 
 static void check_ts(struct x86_cpu *c)
 {
@@ -219,10 +219,7 @@ static void save_check(struct x86_cpu *c)
 }
 
 /* The whole area as the checks see it. */
-static unsigned area_bytes(uint32_t mask)
-{
-	return mask & XC_AVX ? OFF_AVX + AVX_BYTES : OFF_AVX;
-}
+static unsigned area_bytes(uint32_t mask) { return mask & XC_AVX ? OFF_AVX + AVX_BYTES : OFF_AVX; }
 
 /*
  * XSAVE and XSAVEOPT: standard format. XSTATE_BV bits outside RFBM are kept.

@@ -329,10 +329,9 @@ void x86_stack_probe(struct x86_cpu *c, const struct x86_stack *s, unsigned n, u
 {
 	uint64_t sp = s->sp;
 
-	if (s->mask == ~0ull && (sp & 0xfff) >= n * size) { /* one page */
-		x86_probe(c, s->cls, stack_lin(c, s, sp - n * size, n * size), n * size, X86_ACC_W);
-		return;
-	}
+	/* In one page the first push speaks for all. */
+	if (s->mask == ~0ull && (sp & 0xfff) >= n * size)
+		n = 1;
 	for (unsigned k = 1; k <= n; k++)
 		x86_probe(c, s->cls, stack_lin(c, s, (sp - k * size) & s->mask, size), size,
 			  X86_ACC_W);

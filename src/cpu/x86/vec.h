@@ -6,10 +6,10 @@
 #include "src/cpu/x86/access.h"
 #include "src/cpu/x86/host_stub.h"
 
-#define X86_MXCSR_MASK 0xffffu /* no misaligned-SSE mode */
-#define X86_MXCSR_MASKS 0x1f80u
-#define X86_FSW_ES 0x80u
-#define X86_FSW_B 0x8000u
+#define X86_MXCSR_MASK   0xffffu /* no misaligned-SSE mode */
+#define X86_MXCSR_MASKS  0x1f80u
+#define X86_FSW_ES       0x80u
+#define X86_FSW_B        0x8000u
 #define X86_FSW_TOP(fsw) ((fsw) >> 11 & 7u)
 
 /* Slow halves of the checks. (fpu.c) */
@@ -19,6 +19,9 @@ bool x86_x87_pending(struct x86_cpu *c);
 /* Sets FSW.TOP. fx.st is in stack order: the physical registers keep their
  * values, so they move. */
 void x86_set_top(struct x86_cpu *c, unsigned top);
+/* What x86_vec_ld() and x86_vec_st() do when the TLB does not help. */
+void x86_vec_ld_slow(struct x86_cpu *c, uint64_t lin, void *to, unsigned bytes);
+void x86_vec_st_slow(struct x86_cpu *c, uint64_t lin, const void *from, unsigned bytes);
 /* Brings MMn to its fixed place in fx.st, TOP 0, every tag valid. */
 void x86_mmx_enter(struct x86_cpu *c);
 /* FNINIT's state. */
@@ -83,7 +86,7 @@ static inline void x86_vec_ld(struct x86_cpu *c, uint64_t lin, void *to, unsigne
 	void *p = x86_hit(c->tlb, lin, bytes, X86_ACC_R);
 
 	if (unlikely(!p)) {
-		x86_load_buf(c, c->tlb_class, lin, to, bytes);
+		x86_vec_ld_slow(c, lin, to, bytes);
 		return;
 	}
 	switch (bytes) {
@@ -102,7 +105,7 @@ static inline void x86_vec_st(struct x86_cpu *c, uint64_t lin, const void *from,
 	void *p = x86_hit(c->tlb, lin, bytes, X86_ACC_W);
 
 	if (unlikely(!p)) {
-		x86_store_buf(c, c->tlb_class, lin, from, bytes);
+		x86_vec_st_slow(c, lin, from, bytes);
 		return;
 	}
 	switch (bytes) {

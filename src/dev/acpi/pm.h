@@ -25,6 +25,7 @@ struct acpi_pm {
 	uint8_t gpe_sts[ACPI_PM_GPE0_LEN / 2], gpe_en[ACPI_PM_GPE0_LEN / 2];
 	uint32_t smi_en, smi_sts;
 	struct vtimer timer; /* the PM timer's carry, while its interrupt is enabled */
+	uint32_t half_turns; /* of the PM timer, when it was looked at last */
 	struct irq_line sci;
 	const struct dev_env *env;
 	struct bus_range ports;

@@ -28,6 +28,7 @@ struct acpi_config {
 	unsigned serial_ports;  /* 0..2: COM1, COM2 */
 	bool i8042;             /* keyboard controller with a keyboard and a mouse */
 	bool rtc;
+	bool vga;               /* a VGA adapter may be there: worth probing */
 	bool s3;                /* offer suspend to RAM */
 	uint16_t pvpanic_port;  /* 0: none */
 };

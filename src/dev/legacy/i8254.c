@@ -166,6 +166,14 @@ static void load(struct i8254_channel *c, uint32_t count)
 	c->loaded = true;
 }
 
+/* For the end of the period that is running: start_ns moves to where that began. */
+static void set_next(struct i8254_channel *c, uint32_t count)
+{
+	if (c->gate)
+		c->start_ns += ns_of(elapsed(c) / c->count * c->count);
+	c->next_count = count;
+}
+
 static void write_count(struct i8254_channel *c, uint16_t val)
 {
 	uint32_t count = c->bcd ? from_bcd(val) : val;
@@ -179,7 +187,7 @@ static void write_count(struct i8254_channel *c, uint16_t val)
 	if (c->mode == 1 || c->mode == 5)
 		c->next_count = count; /* until the gate rises */
 	else if (is_periodic(c) && c->loaded)
-		c->next_count = count;
+		set_next(c, count);
 	else
 		load(c, count);
 	drive(c);

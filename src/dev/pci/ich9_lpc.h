@@ -9,7 +9,7 @@
 
 #include "src/dev/acpi/pm.h"
 #include "src/dev/legacy/gsi.h"
-#include "src/dev/pci/pci.h"
+#include "src/dev/pci/q35.h"
 
 #define ICH9_PMBASE 0x600u     /* where direct boot has it */
 #define ICH9_SCI_IRQ 9u
@@ -27,15 +27,17 @@ struct ich9_lpc {
 	uint8_t rcrb[ICH9_RCBA_SIZE]; /* root complex register block, kept as written */
 	uint8_t pirq_level;   /* bit n: PIRQ A+n is pulled */
 	bool enable_pm;       /* PMBASE and RCBA are set up without firmware */
+	uint8_t sci_level;
 	struct irq_line isa[16]; /* inputs of GSI 0..15, for PIRQs routed to the 8259s */
 	struct irq_line gsi[8];  /* inputs of GSI 16..23 */
+	struct irq_line sci[5];  /* inputs of GSI 9, 10, 11, 20, 21 */
 	const struct dev_env *env;
-	struct bus_range cf9, apm_ports, rcba;
+	struct bus_range apm_ports, rcba;
 };
 
-/* On the root bus; takes over its PIRQ lines. @enable_pm: PMBASE stands at
- * ICH9_PMBASE and RCBA at ICH9_RCBA, enabled, and ACPI mode is on, from the start
- * and after every reset (direct boot without firmware). */
+/* On @root, which is a struct q35's; takes over its PIRQ lines and port CF9h.
+ * @enable_pm: PMBASE stands at ICH9_PMBASE and RCBA at ICH9_RCBA, enabled, and ACPI
+ * mode is on, from the start and after every reset (direct boot without firmware). */
 int must_check ich9_lpc_init(struct ich9_lpc *l, const struct dev_env *env,
 			     struct pci_bus *root, struct gsi *gsi, bool enable_pm,
 			     struct err *err);

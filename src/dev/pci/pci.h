@@ -17,6 +17,7 @@ struct pci_bus;
 
 #define PCI_CONFIG_SIZE 4096u
 #define PCI_BARS 6u
+#define PCI_MSIX_MAX 128u /* vectors of one function */
 #define PCI_ROM_BAR 6u /* index of the expansion ROM among struct pci_dev.bar[] */
 #define PCI_DEVFN(dev, fn) ((uint8_t)((dev) << 3 | (fn)))
 
@@ -95,16 +96,18 @@ struct pci_dev {
 	struct pci_bar bar[PCI_BARS + 1];
 	const struct pci_ops *ops;
 	uint8_t cap_last;    /* offset of the newest capability, 0 none */
-	uint8_t cap_end;     /* first free byte for the next */
+	uint16_t cap_end, ext_cap_end; /* first free byte for the next */
 	uint8_t msi_cap, msix_cap, pm_cap, exp_cap; /* offsets, 0 none */
 	uint8_t intx_level;  /* what the device wants, before INTX_OFF */
 	uint8_t intx_out;    /* what stands on the line */
+	uint32_t msi_pending;
 	uint16_t msix_count;
-	struct pci_msix_vector *msix; /* owned */
-	uint8_t *msix_pba;            /* owned; one bit each */
-	struct bus_range msix_range;
-	uint32_t msix_off, msix_pba_off;
 	uint8_t msix_bar;
+	uint32_t msix_off[2]; /* in the BAR: table, pending bits */
+	struct bus_range msix_range[2];
+	struct pci_msix_vector msix[PCI_MSIX_MAX];
+	uint64_t msix_pending[PCI_MSIX_MAX / 64];
+	uint8_t saved_config[PCI_CONFIG_SIZE]; /* config on its way to or from saved state */
 };
 
 struct pci_bus {
@@ -132,7 +135,6 @@ int must_check pci_dev_init(struct pci_dev *d, struct pci_bus *bus, uint8_t devf
 void pci_dev_fini(struct pci_dev *d); /* idempotent; also undoes BARs and MSI-X */
 /* Conventional reset: command and BARs zero, interrupts off, MSI and MSI-X disabled. */
 void pci_dev_reset(struct pci_dev *d);
-void pci_bus_reset(struct pci_bus *b); /* all its functions */
 
 /* BAR @n (0..5, or PCI_ROM_BAR), @size a power of two, >= 16 (memory) or 4 (ports);
  * a 64-bit BAR takes n + 1 too. @name is shown to people, static. */
@@ -162,7 +164,7 @@ int must_check pci_msi_add(struct pci_dev *d, unsigned vectors, struct err *err)
 bool pci_msi_enabled(const struct pci_dev *d);
 void pci_msi_notify(struct pci_dev *d, unsigned vector);
 
-/* MSI-X with @vectors (1..2048): table at @table_off and pending bits at @pba_off of
+/* MSI-X with @vectors (1..PCI_MSIX_MAX): table at @table_off and pending bits at @pba_off of
  * memory BAR @bar, which must be there and large enough; they hide what the BAR has
  * there. Offsets are multiples of 8 and share no page with the device's registers. */
 int must_check pci_msix_add(struct pci_dev *d, unsigned vectors, unsigned bar,

@@ -17,8 +17,13 @@ struct q35 {
 	struct pci_bus bus; /* bus 0 */
 	struct pci_dev mch;
 	uint32_t address;   /* CF8h */
+	bool ecam_enabled;  /* from the start */
 	const struct dev_env *env;
 	struct bus_range address_port, data_port, ecam;
+	/* Port CF9h lies within CF8h's four; byte accesses to it go here. */
+	uint8_t (*cf9_read)(void *opaque);
+	void (*cf9_write)(void *opaque, uint8_t val);
+	void *cf9_opaque;
 	/* The PAM registers (90h-96h), SMRAM and friends changed: firmware shadowing.
 	 * May be NULL. Set by the board after q35_init(). */
 	void (*shadow_changed)(void *opaque);
