@@ -11,11 +11,11 @@ case $purpose in
 build) packages="gcc libc6-dev make meson ninja-build pkg-config python3 libjson-c-dev
 	zlib1g-dev libzstd-dev nettle-dev" ;;
 check) packages="gcc libc6-dev make binutils meson ninja-build pkg-config python3 libjson-c-dev
-	zlib1g-dev libzstd-dev nettle-dev
-	libcmocka-dev libzydis-dev cpio gzip xz-utils qemu-utils" ;;
+	zlib1g-dev libzstd-dev nettle-dev qemu-utils cryptsetup-bin
+	libcmocka-dev libzydis-dev cpio gzip xz-utils" ;;
 guest) packages="cpio gzip python3" ;;
 bench) packages="gcc libc6-dev make binutils meson ninja-build pkg-config python3 libjson-c-dev
-	zlib1g-dev libzstd-dev nettle-dev
+	zlib1g-dev libzstd-dev nettle-dev qemu-utils
 	cpio gzip qemu-system-x86" ;;
 *)
 	echo "usage: tools/setup.sh [build|check|guest|bench]" >&2
@@ -43,6 +43,8 @@ for p in $missing; do
 	qemu-system-x86) tool=qemu-system-x86_64 ;;
 	xz-utils) tool=xz ;;
 	binutils) tool=ld ;;
+	qemu-utils) tool=qemu-img ;;
+	cryptsetup-bin) tool=cryptsetup ;;
 	*) tool="" ;;
 	esac
 	if [ -n "$tool" ] && command -v "$tool" >/dev/null 2>&1; then

@@ -23,6 +23,7 @@ static const struct {
 	[DISK_INFO] = { disk_info, 1, 1 },       [DISK_MAP] = { disk_map, 1, 1 },
 	[DISK_MEASURE] = { disk_measure, 0, 1 }, [DISK_REBASE] = { disk_rebase, 1, 1 },
 	[DISK_RESIZE] = { disk_resize, 2, 2 },   [DISK_SNAPSHOT] = { disk_snapshot, 2, 3 },
+	[DISK_TORTURE] = { disk_torture, 0, 0 },
 };
 
 /* Its name without the leading "disk ". */

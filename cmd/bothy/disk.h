@@ -48,6 +48,7 @@ int disk_compare(struct disk_args *a, struct err *err);
 int disk_map(struct disk_args *a, struct err *err);
 int disk_measure(struct disk_args *a, struct err *err);
 int disk_formats(struct disk_args *a, struct err *err);
+int disk_torture(struct disk_args *a, struct err *err);
 
 /* Handlers return an exit code, or this after setting err: wrong use. */
 #define DISK_WRONG_USE 2

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* bothy disk info, check, compare, map, measure, formats. */
+/* bothy disk info, check, compare, map, measure, formats, torture. */
 #include <errno.h>
 #include <inttypes.h>
 #include <json-c/json.h>
@@ -8,6 +8,7 @@
 
 #include "api/disk.h"
 #include "cmd/bothy/disk.h"
+#include "src/block/torture.h"
 
 static int code(int rc) { return !rc ? 0 : rc == -EINVAL ? DISK_WRONG_USE : DISK_FAILED; }
 
@@ -128,4 +129,50 @@ int disk_formats(struct disk_args *a, struct err *err)
 	for (const struct block_create_opt *o = d->create_opts; o && o->name; o++)
 		printf("  %s=%s\n      %s\n", o->name, o->values, o->help);
 	return 0;
+}
+
+static void torture_json(const struct torture *t, const struct torture_result *r)
+{
+	struct json_object *o = json_object_new_object();
+
+	json_object_object_add(o, "format", json_object_new_string(t->format));
+	json_object_object_add(o, "seed", json_object_new_int64((int64_t)t->seed));
+	json_object_object_add(o, "cuts", json_object_new_int64((int64_t)r->cuts));
+	json_object_object_add(o, "events", json_object_new_int64((int64_t)r->events));
+	json_object_object_add(o, "flushes", json_object_new_int64((int64_t)r->flushes));
+	json_object_object_add(o, "bad", json_object_new_int64((int64_t)r->bad));
+	json_object_object_add(o, "leaked-clusters", json_object_new_int64((int64_t)r->leaks));
+	if (r->bad)
+		json_object_object_add(o, "first", json_object_new_string(r->reason));
+	out_json(o);
+}
+
+int disk_torture(struct disk_args *a, struct err *err)
+{
+	struct torture t = {
+		.format = a->v[DISK_TORTURE_FORMAT].text, .opts = a->opts,
+		.seed = a->v[DISK_TORTURE_SEED].number,
+		.steps = (unsigned)a->v[DISK_TORTURE_STEPS].number,
+		.max_cuts = a->v[DISK_TORTURE_CUTS].number,
+		.backing = a->v[DISK_TORTURE_BACKING].given,
+		.snapshots = a->v[DISK_TORTURE_SNAPSHOTS].given,
+		.resize = a->v[DISK_TORTURE_RESIZE].given, .plant = a->v[DISK_TORTURE_PLANT].given,
+		.progress = a->env.progress,
+	};
+	struct torture_result r;
+	int rc = disk_split_options(a, a->v[DISK_TORTURE_OPTIONS].text, err);
+
+	t.nopts = a->nopts;
+	a->progress.show = !a->v[DISK_TORTURE_QUIET].given && isatty(STDERR_FILENO);
+	if (!rc)
+		rc = torture_run(&t, &r, err);
+	if (rc)
+		return code(rc);
+	if (a->v[DISK_TORTURE_JSON].given)
+		torture_json(&t, &r);
+	else
+		printf("%" PRIu64 " states of %" PRIu64 " writes and flushes: %" PRIu64 " not sound, %"
+		       PRIu64 " clusters leaked in all\n%s%s", r.cuts, r.events, r.bad, r.leaks,
+		       r.reason, r.bad ? "\n" : "");
+	return t.plant ? !r.bad : r.bad != 0;
 }

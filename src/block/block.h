@@ -82,6 +82,8 @@ struct block_host {
 #define BLOCK_OPEN_SHARE_RW 0x10   /* several writers agreed among themselves (cluster disks) */
 #define BLOCK_OPEN_NO_SECRET 0x20  /* metadata only: an encrypted image opens without its key */
 
+struct block_above;
+
 struct block_open_opts {
 	const char *format; /* NULL: probe, as block_probe() says */
 	unsigned flags;     /* BLOCK_OPEN_* */
@@ -90,6 +92,7 @@ struct block_open_opts {
 	const struct block_secret *secret; /* NULL: encrypted images are refused */
 	const struct block_host *host;     /* NULL: host files */
 	unsigned depth;                    /* node.c's: how deep in a chain we are */
+	const struct block_above *above;   /* node.c's: the images on top of this one */
 };
 
 enum block_prealloc {
@@ -336,6 +339,11 @@ int must_check block_open_proto(const char *path, unsigned flags, enum block_cac
  * is removed again when the create operation fails. */
 int must_check block_create_proto(const struct block_create *c, const char *path, uint64_t len,
 				  struct err *err);
+/* May this image name further files (backing, data)? Not one whose own format was only
+ * guessed on the way down a chain: a guest that owns it as a raw disk could have written
+ * that name. -EPERM with what to do. */
+int must_check block_may_name_files(const struct block_node *n, const struct block_open_opts *o,
+				    struct err *err);
 /* A path written inside the image at @base: absolute, or beside it. malloc'd. */
 char *block_path_beside(const char *base, const char *path);
 /* Damage was found in the image's tables: no write is accepted any more. */

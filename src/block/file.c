@@ -6,9 +6,9 @@
  */
 #include <errno.h>
 #include <fcntl.h>
-#include <limits.h>
 #include <linux/falloc.h>
 #include <linux/fs.h>
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -28,6 +28,10 @@ struct file {
 	atomic_bool no_punch, no_zero_range, no_seek; /* the file system said it cannot */
 	size_t align;                                 /* of offset, length, memory with O_DIRECT */
 	struct range_set merges;
+	/* The last stretch of data that was found: asking a file system for the end of
+	 * one can be slow, and it is asked piece by piece. */
+	pthread_mutex_t seen_lock;
+	uint64_t seen_start, seen_end;
 };
 
 static int file_errno(void) { return errno ? -errno : -EIO; }
@@ -182,6 +186,13 @@ static int file_flush(struct block_node *n)
 	return fdatasync(f->fd) < 0 ? file_errno() : 0;
 }
 
+static void forget_seen(struct file *f)
+{
+	pthread_mutex_lock(&f->seen_lock);
+	f->seen_end = 0;
+	pthread_mutex_unlock(&f->seen_lock);
+}
+
 static bool unsupported(int e) { return e == EOPNOTSUPP || e == ENOSYS || e == ENODEV || e == ENOTTY; }
 
 static int file_write_zeroes(struct block_node *n, uint64_t off, uint64_t len)
@@ -238,6 +249,7 @@ static int file_zero(struct block_node *n, uint64_t off, uint64_t len, bool unma
 
 	if (off > INT64_MAX - len)
 		return -EFBIG;
+	forget_seen(f);
 	end = f->blkdev ? UINT64_MAX : fd_len(f);
 	/* Past a regular file's end a longer file is all it takes. Not by ftruncate():
 	 * another thread may be making it longer still. */
@@ -263,14 +275,28 @@ static int file_discard(struct block_node *n, uint64_t off, uint64_t len)
 
 	if (off > INT64_MAX - len)
 		return -EFBIG;
+	forget_seen(f);
 	rc = try_falloc(f, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, BLKDISCARD, &f->no_punch,
 			off, len);
 	return rc == 1 ? 0 : rc;
 }
 
+/* Bytes of known data at @off, 0: not known. */
+static uint64_t known_data(struct file *f, uint64_t off)
+{
+	uint64_t n = 0;
+
+	pthread_mutex_lock(&f->seen_lock);
+	if (off >= f->seen_start && off < f->seen_end)
+		n = f->seen_end - off;
+	pthread_mutex_unlock(&f->seen_lock);
+	return n;
+}
+
 static int file_status(struct block_node *n, uint64_t off, uint64_t len, struct block_extent *e)
 {
 	struct file *f = n->priv;
+	uint64_t known;
 	off_t data, hole;
 
 	e->host_node = n;
@@ -279,6 +305,11 @@ static int file_status(struct block_node *n, uint64_t off, uint64_t len, struct 
 	e->flags = BLOCK_EXT_ALLOCATED | BLOCK_EXT_DATA | BLOCK_EXT_HOST_OFF;
 	if (f->blkdev || atomic_load(&f->no_seek) || off > INT64_MAX)
 		return 0;
+	known = known_data(f, off);
+	if (known) {
+		e->len = min_of(len, known);
+		return 0;
+	}
 	data = lseek(f->fd, (off_t)off, SEEK_DATA);
 	if (data < 0 && errno == ENXIO) { /* a hole to the end */
 		e->flags = BLOCK_EXT_ALLOCATED | BLOCK_EXT_ZERO;
@@ -294,8 +325,13 @@ static int file_status(struct block_node *n, uint64_t off, uint64_t len, struct 
 		return 0;
 	}
 	hole = lseek(f->fd, (off_t)off, SEEK_HOLE);
-	if (hole > (off_t)off)
+	if (hole > (off_t)off) {
 		e->len = min_of(len, (uint64_t)hole - off);
+		pthread_mutex_lock(&f->seen_lock);
+		f->seen_start = off;
+		f->seen_end = (uint64_t)hole;
+		pthread_mutex_unlock(&f->seen_lock);
+	}
 	return 0;
 }
 
@@ -321,6 +357,7 @@ static int file_resize(struct block_node *n, uint64_t len, enum block_prealloc p
 	uint64_t old = fd_len(f);
 	int rc = 0;
 
+	forget_seen(f);
 	if (f->blkdev) {
 		if (len <= old)
 			return 0;
@@ -399,6 +436,7 @@ static int file_open(struct block_node *n, const struct block_open_opts *o, stru
 		goto fail_close;
 	file_find_align(f);
 	range_set_init(&f->merges);
+	pthread_mutex_init(&f->seen_lock, NULL);
 	n->priv = f;
 	n->len = fd_len(f);
 	n->io_align = (uint32_t)f->align;
@@ -417,6 +455,7 @@ static int file_close(struct block_node *n)
 	int rc = close(f->fd) < 0 && errno != EINTR ? file_errno() : 0;
 
 	range_set_fini(&f->merges);
+	pthread_mutex_destroy(&f->seen_lock);
 	free(f);
 	return rc;
 }

@@ -244,7 +244,7 @@ static int write_new(struct grains *g, uint64_t off, size_t n, const struct bloc
 	pthread_mutex_lock(&g->lock);
 	rc = g->ops->alloc(g, i, &host);
 	pthread_mutex_unlock(&g->lock);
-	if (!rc)
+	if (!rc && n < g->block_bytes)
 		rc = block_zero(g->file, host, g->block_bytes, true);
 	if (!rc && (was == GRAIN_OTHER || (was == GRAIN_NONE && g->node->backing))) {
 		rc = copy_around(g, first, first, off, host);

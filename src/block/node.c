@@ -104,39 +104,69 @@ static int find_format(const char *path, const struct block_open_opts *o, struct
 	return 0;
 }
 
-/* The chain comes back to an image it already holds? By inode: names may differ. */
-static bool same_file(const struct block_node *a, const struct block_node *b)
+struct block_above {
+	const struct block_node *n;
+	const struct block_above *up;
+};
+
+/* By inode: names may differ. */
+static bool same_file(const char *a, const char *b)
 {
 	struct stat sa, sb;
 
-	if (stat(a->path, &sa) < 0 || stat(b->path, &sb) < 0)
-		return strcmp(a->path, b->path) == 0;
+	if (stat(a, &sa) < 0 || stat(b, &sb) < 0)
+		return strcmp(a, b) == 0;
 	return sa.st_dev == sb.st_dev && sa.st_ino == sb.st_ino;
+}
+
+int block_may_name_files(const struct block_node *n, const struct block_open_opts *o,
+			 struct err *err)
+{
+	if (o->format || !o->depth)
+		return 0;
+	return err_set(err, -EPERM,
+		       "'%s' names another file, but its format was only guessed; if you trust it, "
+		       "record the format with 'disk rebase --name-only --backing-format'", n->path);
+}
+
+static int check_chain(struct block_node *n, const char *path, const struct block_open_opts *o,
+		       const struct block_above *above, struct err *err)
+{
+	int rc = block_may_name_files(n, o, err);
+
+	if (rc)
+		return rc;
+	for (; above; above = above->up)
+		if (same_file(path, above->n->path))
+			return err_set(err, -ELOOP, "its chain leads back to '%s'", above->n->path);
+	if (o->depth < BLOCK_MAX_CHAIN)
+		return 0;
+	return err_set(err, -ELOOP, "its chain has more than %d files; consolidate it",
+		       BLOCK_MAX_CHAIN);
 }
 
 static int open_backing(struct block_node *n, const struct block_open_opts *o, struct err *err)
 {
+	struct block_above here = { n, o->above };
 	struct block_open_opts bo = *o;
 	char *path;
 	int rc;
 
 	if (!n->backing_path || (o->flags & BLOCK_OPEN_NO_BACKING))
 		return 0;
-	if (o->depth >= BLOCK_MAX_CHAIN)
-		return err_set(err, -ELOOP,
-			       "'%s' has a chain of more than %d backing files; it leads back to "
-			       "itself, or must be consolidated", n->path, BLOCK_MAX_CHAIN);
 	path = block_path_beside(n->path, n->backing_path);
 	if (!path)
 		return err_set(err, -ENOMEM, "out of memory");
 	bo.format = n->backing_format;
 	bo.flags &= ~(unsigned)(BLOCK_OPEN_WRITE | BLOCK_OPEN_CHECK);
 	bo.depth = o->depth + 1;
-	rc = block_open(path, &bo, &n->backing, err);
+	bo.above = &here;
+	rc = check_chain(n, path, o, &here, err);
+	if (!rc)
+		rc = block_open(path, &bo, &n->backing, err);
+	/* Which image's backing file it was matters where the chain is broken. */
 	if (rc)
 		err_prefix(err, rc, "backing file of '%s'", n->path);
-	else if (same_file(n, n->backing))
-		rc = err_set(err, -ELOOP, "'%s' names itself as its backing file", n->path);
 	free(path);
 	return rc;
 }

@@ -7,12 +7,14 @@
 
 #include "src/base/bits.h"
 #include "src/block/op.h"
+#include "src/block/op_priv.h"
 
-enum { STEP = 2 << 20 };
+enum { STEP = 2 << 20, PART = 256 << 10 };
 
 struct compare {
 	struct block_node *a, *b;
 	pthread_mutex_t lock;
+	struct op_bufs bufs;
 	uint64_t at; /* lowest difference so far, UINT64_MAX: none */
 };
 
@@ -75,7 +77,7 @@ static int compare_run(struct compare *k, uint64_t off, uint64_t len, bool za, b
 static int compare_piece(void *opaque, uint64_t off, uint64_t len)
 {
 	struct compare *k = opaque;
-	uint8_t *buf = malloc(2 * len);
+	uint8_t *buf = op_bufs_get(&k->bufs);
 	uint64_t at = 0;
 	bool same = true;
 	int rc = buf ? 0 : -ENOMEM;
@@ -85,11 +87,13 @@ static int compare_piece(void *opaque, uint64_t off, uint64_t len)
 		bool za, zb;
 
 		rc = both(k, off + at, &n, &za, &zb);
+		if (!(za && zb))
+			n = min_of(n, (uint64_t)PART);
 		if (!rc)
-			rc = compare_run(k, off + at, n, za, zb, buf, buf + len, &same);
+			rc = compare_run(k, off + at, n, za, zb, buf, buf + PART, &same);
 		at += n;
 	}
-	free(buf);
+	op_bufs_put(&k->bufs, buf);
 	/* Pieces start in order, so all below this one are under way or done: whatever
 	 * is found first from here on is the lowest. Ends the others. */
 	return !rc && !same ? -EALREADY : rc;
@@ -122,8 +126,10 @@ int op_compare(const struct op_env *env, const char *a, const char *a_format, co
 				     .piece = compare_piece, .opaque = &k };
 
 		pthread_mutex_init(&k.lock, NULL);
+		op_bufs_init(&k.bufs, 2 * PART);
 		rc = op_parallel(env, &w);
 		pthread_mutex_destroy(&k.lock);
+		op_bufs_fini(&k.bufs);
 		out->differ = k.at != UINT64_MAX;
 		out->at = out->differ ? k.at : 0;
 		if (rc == -EALREADY)

@@ -16,7 +16,8 @@
 #include "src/block/op_priv.h"
 #include "src/block/pool.h"
 
-enum { STEP = 2 << 20, ALIGN = 4096 };
+/* Threads take STEP bytes at a time and copy them in parts that stay in a core's cache. */
+enum { STEP = 2 << 20, PART = 512 << 10, ALIGN = 4096 };
 
 struct copy {
 	const struct op_env *env;
@@ -30,6 +31,7 @@ struct copy {
 	int64_t next_ns;
 	struct op_journal *journal;
 	struct block_made made;
+	struct op_bufs bufs;
 };
 
 /* Sleeps so that no more than the asked-for bytes a second are copied. */
@@ -161,12 +163,23 @@ static int copy_zero_run(struct copy *k, uint64_t off, uint64_t len)
 	return -ENOTSUP; /* has to be looked at byte by byte */
 }
 
+static int copy_part(struct copy *k, uint64_t off, uint64_t len, uint8_t *buf)
+{
+	bool zero;
+	int rc = read_known(k, off, len, buf, &zero);
+
+	if (rc)
+		return rc;
+	return zero && !k->base && k->unit ? write_zeroes(k, off, len)
+					   : write_out(k, off, buf, len);
+}
+
 static int copy_piece(void *opaque, uint64_t off, uint64_t len)
 {
 	struct copy *k = opaque;
+	uint64_t part = max_of((uint64_t)PART, k->pack);
 	struct block_extent e;
 	uint8_t *buf;
-	bool zero;
 	int rc;
 
 	rc = block_status_chain(k->src, NULL, off, len, &e);
@@ -179,14 +192,12 @@ static int copy_piece(void *opaque, uint64_t off, uint64_t len)
 	if (rc)
 		return rc;
 	pace(k, len);
-	if (posix_memalign((void **)&buf, ALIGN, len))
+	buf = op_bufs_get(&k->bufs);
+	if (!buf)
 		return -ENOMEM;
-	rc = read_known(k, off, len, buf, &zero);
-	if (!rc && zero && !k->base && k->unit)
-		rc = write_zeroes(k, off, len);
-	else if (!rc)
-		rc = write_out(k, off, buf, len);
-	free(buf);
+	for (uint64_t at = 0; at < len && !rc; at += part)
+		rc = copy_part(k, off + at, min_of(part, len - at), buf);
+	op_bufs_put(&k->bufs, buf);
 	return rc;
 }
 
@@ -206,8 +217,10 @@ static int run(struct copy *k, uint64_t from, struct err *err)
 	int rc;
 
 	pthread_mutex_init(&k->pace_lock, NULL);
+	op_bufs_init(&k->bufs, max_of((uint64_t)PART, k->pack));
 	rc = from < len ? op_parallel(k->env, &w) : 0;
 	pthread_mutex_destroy(&k->pace_lock);
+	op_bufs_fini(&k->bufs);
 	/* A target that was there before may be longer: what is beyond becomes zeroes. */
 	if (!rc && k->c->into_existing && k->dst->len > len && !k->base)
 		rc = block_zero(k->dst, len, k->dst->len - len, true);
@@ -302,7 +315,8 @@ static int prepare(struct copy *k, uint64_t *from, struct err *err)
 		rc = create_target(k, err);
 	if (!rc)
 		rc = open_target(k, err);
-	k->zeroed = !k->c->into_existing && !k->base && op_reads_zero(k->dst);
+	if (!rc)
+		k->zeroed = !k->c->into_existing && !k->base && op_reads_zero(k->dst);
 	return rc;
 }
 

@@ -2,10 +2,25 @@
 #ifndef BOTHY_BLOCK_OP_PRIV_H
 #define BOTHY_BLOCK_OP_PRIV_H
 
+#include <pthread.h>
+
 #include "src/block/op.h"
 
 bool op_reads_zero(const struct block_node *n);
 int must_check op_sync_files(const struct block_made *m, struct err *err);
+
+/* Buffers of one size that pieces of work take and give back: fresh memory for each
+ * would cost more than the copying. */
+struct op_bufs {
+	pthread_mutex_t lock;
+	size_t bytes;
+	void *free[64];
+	unsigned n;
+};
+void op_bufs_init(struct op_bufs *b, size_t bytes);
+void op_bufs_fini(struct op_bufs *b);
+void *op_bufs_get(struct op_bufs *b); /* page-aligned; NULL: out of memory */
+void op_bufs_put(struct op_bufs *b, void *buf);
 
 /* The file beside a half-made target that says how far it is (op_journal.c). */
 struct op_journal;

@@ -59,6 +59,46 @@ int op_room(const struct op_env *env, const char *path, uint64_t bytes, struct e
 		       (unsigned long long)bytes, (unsigned long long)avail);
 }
 
+void op_bufs_init(struct op_bufs *b, size_t bytes)
+{
+	memset(b, 0, sizeof(*b));
+	b->bytes = bytes;
+	pthread_mutex_init(&b->lock, NULL);
+}
+
+void op_bufs_fini(struct op_bufs *b)
+{
+	while (b->n)
+		free(b->free[--b->n]);
+	pthread_mutex_destroy(&b->lock);
+}
+
+void *op_bufs_get(struct op_bufs *b)
+{
+	void *buf = NULL;
+
+	pthread_mutex_lock(&b->lock);
+	if (b->n)
+		buf = b->free[--b->n];
+	pthread_mutex_unlock(&b->lock);
+	if (!buf && posix_memalign(&buf, 4096, b->bytes))
+		return NULL;
+	return buf;
+}
+
+void op_bufs_put(struct op_bufs *b, void *buf)
+{
+	if (!buf)
+		return;
+	pthread_mutex_lock(&b->lock);
+	if (b->n < array_size(b->free)) {
+		b->free[b->n++] = buf;
+		buf = NULL;
+	}
+	pthread_mutex_unlock(&b->lock);
+	free(buf);
+}
+
 /* A new image of this kind reads as zeroes wherever it was not written? */
 bool op_reads_zero(const struct block_node *n)
 {

@@ -28,6 +28,9 @@ static int open_data_file(struct qcow2 *q, const struct block_open_opts *o, stru
 	q->data = q->file;
 	if (!(q->incompat & QC_INCOMPAT_DATA_FILE))
 		return 0;
+	rc = block_may_name_files(n, o, err);
+	if (rc)
+		return rc;
 	path = block_path_beside(n->path, q->data_file);
 	if (!path)
 		return err_set(err, -ENOMEM, "out of memory");
