@@ -32,13 +32,41 @@ check:
 	@tools/setup.sh check
 	@BUILD=$(BUILD) tests/run
 
+# What KVM does, and on hardware all of it.
+check-kvm: all
+	@BUILD=$(BUILD) tests/run kvm-all
+
+# Installed systems, installers and memory tests from power-on, in every engine: hours.
+# A part: make check-guests BOOT="--engine jit debian12_bios"; its names: BOOT=--list.
 check-guests: all
+	@tools/setup.sh guests
+	@BUILD=$(BUILD) $(if $(BOOT),tests/run.sh boot $(BOOT),tests/run guests)
+
+# An installed Debian moved between engines, saved and restored; half an hour.
+check-moves: all
 	@tools/setup.sh guest
-	BUILD=$(BUILD) tests/run.sh guest
+	BUILD=$(BUILD) tests/run.sh moves
+
+# An hour of stress-ng in a guest; SOAK_SECONDS=N for another time.
+soak: all
+	@tools/setup.sh guest
+	BUILD=$(BUILD) python3 -B tests/guest/soak.py $(SOAK_ARGS)
 
 bench: all
 	@tools/setup.sh bench
 	BUILD=$(BUILD) bench/run.py
+	BUILD=$(BUILD) bench/disk.py
+
+# Cuts at every write of every format, ten thousand states each.
+torture: all
+	python3 tests/format/torture_all.py $(BUILD)/tests/format/fmt_torture $(CUTS)
+
+fuzz-disk: all
+	BUILD=$(BUILD) fuzz/fuzz-disk.sh $(ROUNDS)
+
+# Hostile guests against every device: without end, or ROUNDS rounds; TARGETS="hpet VGA".
+fuzz-devices: all
+	BUILD=$(BUILD) fuzz/fuzz-devices.sh "$(ROUNDS)" $(TARGETS)
 
 fuzz-cpu: all
 	BUILD=$(BUILD) fuzz/fuzz-cpu.sh
@@ -50,4 +78,5 @@ install: all
 clean:
 	rm -rf $(BUILD) build-asan
 
-.PHONY: all run check check-guests bench fuzz-cpu install clean
+.PHONY: all run check check-guests soak bench fuzz-cpu fuzz-devices install clean torture fuzz-disk \
+	check-kvm check-moves

@@ -10,6 +10,7 @@ usage: run.py [--quick] [--repeats N] [--engine NAME]... [--only NAME,...] [--js
 import argparse
 import gzip
 import json
+import math
 import os
 import re
 import shutil
@@ -22,7 +23,20 @@ import time
 HERE = os.path.dirname(os.path.abspath(__file__))
 ROOT = os.path.dirname(HERE)
 sys.path.insert(0, os.path.join(ROOT, "tests", "guest"))
-from machine import Failure, Machine, Runner, cpio, engines_offered, prepared_guest  # noqa: E402
+from machine import Failure, Machine, Runner, cpio, engines_offered, prepared_guest, session_members  # noqa: E402
+
+# Who belongs together, how many times TCG's speed is wanted, how near native's time
+# is aimed at.
+SETS = [
+    ("integer", ["fib", "sieve", "qsort", "chase", "indirect", "mixed"], 3, 1.5),
+    ("vector, float", ["memcpy", "strlen", "matmul", "scalar", "x87", "aes", "sha", "avx2"], 10,
+     1.15),
+    ("call, pipe, switch", ["getppid", "pipe", "switch"], 3, 2),
+    ("fault, fork, exec", ["pagefault", "fork", "exec"], 3, 1),
+    ("rewritten function", ["rewrite"], 10, None),
+    ("kernel to /init", ["boot"], 2, None),
+]
+PARALLEL = 1.8  # two vCPUs against one
 
 LINE = re.compile(r"^BENCH (\w+) \d+ ([\d.]+) ([0-9a-f]{16}) (\d+)$", re.M)
 SOURCES = ("main.c", "int.c", "fp.c", "os.c")
@@ -104,6 +118,88 @@ def run_boots(runner, guest, args):
     return {"boot": {"seconds": times, "result": "", "instructions": 0}}
 
 
+def run_parallel(runner, guest, scale, args):
+    """Two processes at once with one processor: "parallel" of the others has two."""
+    words = ["BENCH_SCALE=" + scale, "BENCH_REPEATS=%d" % args.repeats, "BENCH_ONLY=parallel"]
+    results = {}
+    with guest.start(runner, words, 1) as m:
+        m.expect(rb"BENCH-END\n", SECONDS[scale] * args.repeats, "the programs' end")
+        take(m.text(), results)
+        m.finish()
+    return {"parallel1": results["parallel"]}
+
+
+def resident(leader):
+    """KiB that a machine's processes occupy, the guest's RAM left out. A page that one
+    process maps twice counts once."""
+    total = 0
+    for pid in session_members(leader):
+        try:
+            with open("/proc/%d/smaps" % pid, encoding="ascii", errors="replace") as f:
+                text = f.read()
+        except (FileNotFoundError, ProcessLookupError, PermissionError):
+            continue
+        ram = False
+        for line in text.splitlines():
+            if re.match(r"[0-9a-f]+-[0-9a-f]+ ", line):
+                ram = "/memfd:ram" in line or "/memfd:memory-backend" in line
+            elif line.startswith("Pss:") and not ram:
+                total += int(line.split()[1])
+    return total
+
+
+def run_memory(runner, guest):
+    """Resident memory beyond the guest's RAM once the kernel is at /init."""
+    m = guest.start(runner, ["BENCH_BOOT_ONLY=1", "BENCH_WAIT=1"], 1)
+    if runner.kind == "qemu":
+        m.cmd += ["-object", "memory-backend-memfd,id=ram,size=1G", "-machine",
+                  "memory-backend=ram"]
+    with m:
+        m.expect(rb"WAITING\n", 300, "the kernel's way to /init")
+        kib = resident(m.process.pid)
+        m.send("\n")
+        m.finish()
+    return kib
+
+
+def geomean(values):
+    return math.exp(sum(map(math.log, values)) / len(values))
+
+
+def ratios(names, upper, lower):
+    """upper's median over lower's for each of the names that both have."""
+    return [median(upper[n]) / median(lower[n]) for n in names
+            if n in upper and n in lower and median(lower[n]) > 0]
+
+
+def verdict(figure_seen, wanted):
+    return "met" if figure_seen >= wanted else "SHORT"
+
+
+def summary(scale, systems, memory):
+    """What each engine reaches of what is wanted, geometric means."""
+    tcg, native = systems.get("tcg"), systems.get("native", {})
+    for engine in (s for s in systems if s not in ("native", "tcg")):
+        mine = systems[engine]
+        print("\n%s, %s scale; geometric means" % (engine, scale))
+        print("%-20s%10s%10s%8s%15s%8s" % ("set", "tcg/" + engine, "wanted", "", engine + "/native",
+                                           "aim"))
+        for title, names, wanted, aim in SETS:
+            r, n = ratios(names, tcg or {}, mine), ratios(names, mine, native)
+            print("%-20s%10s%10g%8s%15s%8s" % (
+                title, "%.2f" % geomean(r) if r else "-", wanted,
+                verdict(geomean(r), wanted) if r else "", "%.2f" % geomean(n) if n else "-",
+                "%g" % aim if aim else "-"))
+        if "parallel1" in mine and "parallel" in mine:
+            r = median(mine["parallel1"]) / median(mine["parallel"])
+            print("%-20s%10.2f%10g%8s" % ("2 vCPUs / 1", r, PARALLEL, verdict(r, PARALLEL)))
+        if engine in memory:
+            print("%-20s%7d MiB%10s%8s" % (
+                "beyond the RAM", memory[engine] >> 10,
+                "%d MiB" % (memory["tcg"] >> 10) if "tcg" in memory else "-",
+                verdict(memory["tcg"], memory[engine]) if "tcg" in memory else ""))
+
+
 def median(r):
     return statistics.median(r["seconds"])
 
@@ -163,6 +259,10 @@ def measure(args, program, guest, scale, engines):
         say("%s scale: %s" % (scale, name))
         try:
             systems[name] = run_guest(runner, guest, scale, args)
+            if not args.only or "parallel" in args.only.split(","):
+                systems[name].update(run_parallel(runner, guest, scale, args))
+            if not args.only or "memory" in args.only.split(","):
+                args.memory.setdefault(name, run_memory(runner, guest))
             if not args.only or "boot" in args.only.split(","):
                 systems[name].update(run_boots(runner, guest, args))
         except Failure as e:
@@ -176,7 +276,7 @@ def parse():
     p.add_argument("--quick", action="store_true", help="the quick scale only")
     p.add_argument("--repeats", type=int, default=3)
     p.add_argument("--engine", action="append")
-    p.add_argument("--only", help="programs, separated by commas; 'boot' too")
+    p.add_argument("--only", help="programs, separated by commas; 'boot', 'memory' too")
     p.add_argument("--json")
     p.add_argument("--build", default=os.environ.get("BUILD", "build"))
     p.add_argument("--no-native", action="store_true")
@@ -186,6 +286,7 @@ def parse():
     if args.repeats < 1:
         p.error("--repeats: at least 1")
     args.failed = []
+    args.memory = {}
     return args
 
 
@@ -210,6 +311,7 @@ def main():
             systems = measure(args, program, guest, scale, which)
             everything[scale] = systems
             table(scale, systems)
+            summary(scale, systems, args.memory)
             bad += wrong(systems)
     for b in bad:
         print("WRONG RESULT: " + b)

@@ -114,7 +114,8 @@ def gen_opts_c(api, key, prefix):
                        f"{cstr(opt.get('meta'))}, {cstr(opt.get('default'))},\n"
                        f"\t  {cstr(opt['help'])},\n"
                        f"\t  {lo}ull, {hi}ull, {unit}ull, "
-                       f"{'true' if opt.get('required') else 'false'} }},")
+                       f"{'true' if opt.get('required') else 'false'}, "
+                       f"{'true' if opt.get('repeat') else 'false'} }},")
         out += ["};", ""]
     out.append(f"const struct cmd_desc {low}_commands[{prefix}_COMMANDS] = {{")
     for cmd in api[key]:

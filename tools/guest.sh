@@ -1,16 +1,23 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: GPL-2.0-or-later
-# Prepares the small guest: Debian's unmodified cloud kernel and an initramfs
+# Prepares the small guest: Debian's unmodified cloud kernel (or, with --pc, the usual one) and an initramfs
 # around busybox-static, both from Debian's packages, in the user's cache folder.
 # Works as an ordinary user. Prints the folder's name as its last line.
 #
-# usage: tools/guest.sh [--refresh]
+# usage: tools/guest.sh [--pc] [--refresh]
+#   --pc: Debian's kernel for PCs of all kinds, which has drivers that the cloud
+#         kernel leaves out (AHCI, floppy)
 set -eu
 
 cache=${XDG_CACHE_HOME:-$HOME/.cache}/bothy
 guest=$cache/guest
-here=$(cd "$(dirname "$0")" && pwd)
 meta=linux-image-cloud-amd64
+if [ "${1:-}" = --pc ]; then
+	shift
+	guest=$cache/guest-pc
+	meta=linux-image-amd64
+fi
+here=$(cd "$(dirname "$0")" && pwd)
 
 say() { echo "guest: $*" >&2; }
 die() { say "$*"; exit 1; }
@@ -73,10 +80,21 @@ install -m 755 "$here/guest/rc" "$root/etc/rc"
 echo "root:x:0:0:root:/root:/bin/sh" >"$root/etc/passwd"
 echo "root:x:0:" >"$root/etc/group"
 echo guest >"$root/etc/hostname"
-# Tells the machine about a kernel panic; a module in Debian's kernel.
-for module in pvpanic pvpanic-mmio; do
-	find "$work/$kernel.d/lib/modules" -name "$module.ko" -exec cp {} "$root/lib/modules/" \;
+# What Debian's kernel has as modules: pvpanic tells the machine of a kernel panic, the rest
+# are drivers of disks, networks and consoles, each with what it depends on.
+modules="pvpanic pvpanic-mmio virtio_pci virtio_blk virtio_scsi virtio_net virtio_console
+	virtio-rng sd_mod sr_mod isofs ahci ata_piix ata_generic floppy ext4 crc32c_generic
+	vfat nls_cp437 nls_ascii"
+version=$(ls "$work/$kernel.d/lib/modules")
+"$root/bin/busybox" depmod -b "$work/$kernel.d" "$version" 2>/dev/null
+for module in $modules; do
+	sed -n "s,^\([^:]*/$module\.ko\): *\(.*\)\$,\1 \2,p" \
+		"$work/$kernel.d/lib/modules/$version/modules.dep"
+done | tr ' ' '\n' | sort -u | while read -r file; do
+	[ -n "$file" ] && install -D -m 644 "$work/$kernel.d/lib/modules/$version/$file" \
+		"$root/lib/modules/$version/$file"
 done
+"$root/bin/busybox" depmod -b "$root" "$version"
 (cd "$root" && find . | LC_ALL=C sort |
 	cpio --quiet -o -H newc -R 0:0 | gzip -9n) >"$work/initramfs.cpio.gz"
 

@@ -3,22 +3,31 @@
 # Installs from Debian's packages what a purpose needs and is missing. Says what
 # it does; does nothing when nothing is missing.
 #
-# usage: tools/setup.sh [build|check|bench]
+# usage: tools/setup.sh [build|check|guest|guests|bench]
 set -eu
 
 purpose=${1:-build}
+# What the program is built from and what it starts at run time: one group a line.
+build="gcc libc6-dev make meson ninja-build pkg-config python3
+	libjson-c-dev
+	zlib1g-dev libdeflate-dev libzstd-dev nettle-dev libgnutls28-dev
+	libslirp-dev"
+firmware="seabios ovmf"
+guest="cpio gzip python3"
+# Peers and tools of the tests that need no installed system.
+tests="binutils xz-utils libcmocka-dev libzydis-dev
+	qemu-utils cryptsetup-bin nbdkit libnbd-bin gnutls-bin
+	grub-common grub-pc-bin grub-efi-amd64-bin xorriso mtools fdisk e2fsprogs"
+# What installed systems, installers and memory tests are made from.
+images="mmdebstrap arch-test dosfstools memtest86+ debian-installer-12-netboot-amd64 openssh-client"
 case $purpose in
-build) packages="gcc libc6-dev make meson ninja-build pkg-config python3 libjson-c-dev
-	zlib1g-dev libzstd-dev nettle-dev" ;;
-check) packages="gcc libc6-dev make binutils meson ninja-build pkg-config python3 libjson-c-dev
-	zlib1g-dev libzstd-dev nettle-dev qemu-utils cryptsetup-bin
-	libcmocka-dev libzydis-dev cpio gzip xz-utils" ;;
-guest) packages="cpio gzip python3" ;;
-bench) packages="gcc libc6-dev make binutils meson ninja-build pkg-config python3 libjson-c-dev
-	zlib1g-dev libzstd-dev nettle-dev qemu-utils
-	cpio gzip qemu-system-x86" ;;
+build) packages="$build" ;;
+guest) packages="$guest" ;;
+check) packages="$build $firmware $guest $tests" ;;
+guests) packages="$build $firmware $guest $tests $images" ;;
+bench) packages="$build $firmware $guest binutils qemu-utils qemu-system-x86 e2fsprogs" ;;
 *)
-	echo "usage: tools/setup.sh [build|check|guest|bench]" >&2
+	echo "usage: tools/setup.sh [build|check|guest|guests|bench]" >&2
 	exit 2
 	;;
 esac
@@ -45,6 +54,9 @@ for p in $missing; do
 	binutils) tool=ld ;;
 	qemu-utils) tool=qemu-img ;;
 	cryptsetup-bin) tool=cryptsetup ;;
+	nbdkit) tool=nbdkit ;;
+	libnbd-bin) tool=nbdinfo ;;
+	gnutls-bin) tool=certtool ;;
 	*) tool="" ;;
 	esac
 	if [ -n "$tool" ] && command -v "$tool" >/dev/null 2>&1; then

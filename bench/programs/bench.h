@@ -45,6 +45,8 @@ static inline void *need(size_t n)
 	return p;
 }
 
+uint64_t mixed_work(unsigned n); /* the program "mixed" */
+
 /* Keeps the compiler from seeing through @p. */
 #define opaque(p) __asm__ volatile("" : "+r"(p) :: "memory")
 

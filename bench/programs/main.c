@@ -84,6 +84,11 @@ static void be_init(void)
 	mkdir("/proc", 0755);
 	if (mount("proc", "/proc", "proc", 0, NULL))
 		perror("mount /proc");
+	if (getenv("BENCH_WAIT")) {
+		printf("WAITING\n");
+		fflush(stdout);
+		getchar(); /* whoever measures says when */
+	}
 	if (!getenv("BENCH_BOOT_ONLY"))
 		run_all(!scale || strcmp(scale, "full"), repeats ? (unsigned)atoi(repeats) : 1,
 			getenv("BENCH_ONLY"));

@@ -139,6 +139,22 @@ static uint64_t one_cpu(unsigned n)
 	return sum;
 }
 
+/* Two processes that compute at the same time. */
+static uint64_t parallel(unsigned n)
+{
+	uint64_t sum = 0;
+	pid_t pid[2];
+
+	for (unsigned i = 0; i < 2; i++) {
+		pid[i] = fork();
+		if (pid[i] == 0)
+			_exit((int)(mixed_work(n) & 0x7f));
+	}
+	for (unsigned i = 0; i < 2; i++)
+		sum = sum * 128 + (uint64_t)reap(pid[i]);
+	return sum;
+}
+
 /* A function whose constant changes before every call. */
 static uint64_t rewriting(unsigned n)
 {
@@ -166,6 +182,7 @@ const struct bench os_benches[] = {
 	{ "exec", "fork, exec and wait, n times", execs, 300, 10, NULL, 0 },
 	{ "pipe", "pipe ping-pong, n round trips", ping_pong, 50000, 1000, NULL, 0 },
 	{ "switch", "the same on one CPU", one_cpu, 50000, 1000, NULL, 0 },
+	{ "parallel", "two processes of the mixed kernel at once", parallel, 30000, 400, NULL, 0 },
 	{ "rewrite", "function rewritten n times", rewriting, 100000, 3000, NULL, 0 },
 	{ NULL },
 };

@@ -11,11 +11,13 @@ struct json_object;
 struct config {
 	struct json_object *json; /* owns every string that vm points to */
 	struct vm_config vm;
+	char *description; /* what vm.description points to */
 	const char *serial_unlink; /* a socket's path to remove at the end, or NULL */
 };
 
 /* Reads everything from @fd (at most 1 MiB). Unknown or ill-typed members are
- * refused. */
+ * refused. Where "restore" names a saved machine, what is not given is what that one
+ * was started with. */
 int must_check config_read(int fd, struct config *cfg, struct err *err);
 void config_free(struct config *cfg);
 

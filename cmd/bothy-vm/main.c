@@ -16,12 +16,15 @@
 #include <unistd.h>
 
 #include "cmd/bothy-vm/config.h"
+#include "cmd/bothy-vm/host.h"
 #include "src/base/loop.h"
 #include "src/base/size.h"
 #include "src/base/version.h"
 #include "src/cpu/cpu.h"
 #include "src/cpu/x86/cpuid.h"
 #include "src/ctl/ctl.h"
+#include "src/display/vnc.h"
+#include "src/dev/devices.h"
 #include "src/vm/vm.h"
 
 /* Seconds between SIGTERM and the hard end, should the loop not answer. */
@@ -31,7 +34,8 @@
 static volatile sig_atomic_t term_fd = -1;
 
 struct options {
-	int config_fd, control_fd;
+	int config_fd, control_fd, listen_fd;
+	const char *unlink; /* the listening socket's path */
 	bool foreground;
 	pid_t parent;
 };
@@ -39,13 +43,17 @@ struct options {
 static void usage(FILE *out)
 {
 	fputs("usage: bothy-vm --config-fd N --control-fd N [--foreground]\n"
-	      "       bothy-vm --list-engines | --list-models | --version | --help\n\n"
+	      "       bothy-vm --list-engines | --list-models | --list-devices | --version | --help\n\n"
 	      "One process for one virtual machine; bothy starts it.\n\n"
 	      "  --config-fd N   read the machine's description (JSON) from descriptor N\n"
 	      "  --control-fd N  serve the control channel on descriptor N, a stream socket\n"
+	      "  --listen-fd N   take more control clients on descriptor N, a listening socket\n"
+	      "  --unlink PATH   remove that socket's path at the end\n"
 	      "  --foreground    end when the control channel's other end closes\n"
 	      "  --parent-pid N  end when process N, which started this one, ends\n"
 	      "  --list-engines  the engines that this build has, best first\n"
+	      "  --host [--json|--table] [--fresh]  what this host offers\n"
+	      "  --list-devices  the devices, with their properties\n"
 	      "  --list-models   the CPU models\n", out);
 }
 
@@ -83,7 +91,11 @@ static int watch_signals(struct vm *vm, struct err *err)
 	sigaction(SIGINT, &sa, NULL);
 	sigaction(SIGHUP, &sa, NULL);
 	signal(SIGPIPE, SIG_IGN);
-	return loop_fd_set(vm_loop(vm), term_fd, EPOLLIN, term_event, vm);
+	signal(SIGXFSZ, SIG_IGN); /* a file at its limit is an error of writing it */
+	if (loop_fd_set(vm_loop(vm), term_fd, EPOLLIN, term_event, vm) < 0)
+		return err_set(err, -EIO, "signals cannot be watched");
+	loop_fd_urgent(vm_loop(vm), term_fd);
+	return 0;
 }
 
 static int run(const struct options *o, struct config *cfg)
@@ -96,11 +108,16 @@ static int run(const struct options *o, struct config *cfg)
 	ret = vm_new(&cfg->vm, &vm, &err);
 	if (ret < 0)
 		goto fail;
+	/* The port may be one that nobody named. */
+	if (vm_vnc(vm))
+		fprintf(stderr, "bothy: the screen is on VNC at %s\n", vnc_where(vm_vnc(vm)));
 	vm_lock(vm);
 	ret = watch_signals(vm, &err);
 	if (ret == 0 && o->control_fd >= 0) {
 		ctl = ctl_new(vm, &err);
 		ret = ctl ? ctl_add_client(ctl, o->control_fd, o->foreground, &err) : -ENOMEM;
+		if (ret == 0 && o->listen_fd >= 0)
+			ret = ctl_listen(ctl, o->listen_fd, &err);
 	}
 	if (ret == 0)
 		ret = vm_start(vm, &err);
@@ -108,7 +125,9 @@ static int run(const struct options *o, struct config *cfg)
 	if (ret < 0)
 		goto fail;
 	loop_run(vm_loop(vm));
-	ret = vm_end_reason(vm) == VM_REASON_HOST_ERROR ? 1 : 0;
+	ret = vm_end_reason(vm) == VM_REASON_HOST_ERROR ? 1 : vm_exit_code(vm);
+	if (cfg->vm.stats)
+		cpus_print_stats(vm_cpus(vm), stderr);
 	goto out;
 fail:
 	fprintf(stderr, "bothy: %s\n", err.text);
@@ -118,6 +137,8 @@ out:
 	vm_free(vm);
 	if (cfg->serial_unlink)
 		unlink(cfg->serial_unlink);
+	if (o->unlink)
+		unlink(o->unlink);
 	return ret;
 }
 
@@ -135,6 +156,48 @@ static int list_models(void)
 
 	for (size_t i = 0; i < count; i++)
 		printf("%s  %s\n", m[i].name, m[i].title);
+	return 0;
+}
+
+static void print_prop(const struct dev_prop *p)
+{
+	static const char *const types[] = {
+		[DEV_PROP_BOOL] = "on|off", [DEV_PROP_UINT] = "N", [DEV_PROP_SIZE] = "SIZE",
+		[DEV_PROP_TEXT] = "TEXT", [DEV_PROP_MAC] = "MAC", [DEV_PROP_DRIVE] = "DRIVE",
+		[DEV_PROP_NETDEV] = "NETDEV", [DEV_PROP_CHARDEV] = "CHARDEV",
+	};
+	char head[96];
+
+	snprintf(head, sizeof(head), "    %s=%s", p->name,
+		 p->type == DEV_PROP_CHOICE ? p->choices : types[p->type]);
+	printf("%-32s  %s", head, p->help ? p->help : "");
+	if (p->required)
+		printf(" (required)");
+	if (p->def)
+		printf(" (%s)", p->def);
+	putchar('\n');
+}
+
+static void print_aliases(const char *a)
+{
+	if (!a)
+		return;
+	printf("    also called ");
+	for (; *a; a++)
+		printf(*a == '|' ? ", " : "%c", *a);
+	putchar('\n');
+}
+
+static int list_devices(void)
+{
+	for (size_t i = 0; devices[i]; i++) {
+		if (!devices[i]->size)
+			continue;
+		printf("%-16s  %s\n", devices[i]->name, devices[i]->title);
+		print_aliases(devices[i]->aliases);
+		for (const struct dev_prop *p = devices[i]->props; p && p->name; p++)
+			print_prop(p);
+	}
 	return 0;
 }
 
@@ -156,6 +219,7 @@ static int parse(int argc, char **argv, struct options *o)
 		const char *a = argv[i];
 		int *to = !strcmp(a, "--config-fd") ? &o->config_fd :
 			  !strcmp(a, "--control-fd") ? &o->control_fd :
+			  !strcmp(a, "--listen-fd") ? &o->listen_fd :
 			  !strcmp(a, "--parent-pid") ? &o->parent : NULL;
 
 		if (to) {
@@ -163,6 +227,15 @@ static int parse(int argc, char **argv, struct options *o)
 				return 1 + wrong_use("a number must follow", a);
 		} else if (!strcmp(a, "--foreground")) {
 			o->foreground = true;
+		} else if (!strcmp(a, "--unlink") && i + 1 < argc) {
+			o->unlink = argv[++i];
+		} else if (!strcmp(a, "--host")) {
+			bool json = i + 1 < argc && !strcmp(argv[i + 1], "--json");
+			bool fresh = i + 2 < argc && !strcmp(argv[i + 2], "--fresh");
+
+			return 1 + host_print(json, fresh);
+		} else if (!strcmp(a, "--list-devices")) {
+			return 1 + list_devices();
 		} else if (!strcmp(a, "--list-engines")) {
 			return 1 + list_engines();
 		} else if (!strcmp(a, "--list-models")) {
@@ -184,8 +257,10 @@ static int parse(int argc, char **argv, struct options *o)
 
 int main(int argc, char **argv)
 {
-	struct options o = { .config_fd = -1, .control_fd = -1 };
-	struct log log = { .fd = STDERR_FILENO, .level = LOG_LEVEL_WARN };
+	struct options o = { .config_fd = -1, .control_fd = -1, .listen_fd = -1 };
+	/* A person at a terminal is told which engine it is, and why. */
+	struct log log = { .fd = STDERR_FILENO,
+			   .level = isatty(STDERR_FILENO) ? LOG_LEVEL_INFO : LOG_LEVEL_WARN };
 	struct config cfg;
 	struct err err = { "" };
 	int ret = parse(argc, argv, &o);
@@ -201,9 +276,9 @@ int main(int argc, char **argv)
 	}
 	ret = config_read(o.config_fd, &cfg, &err);
 	if (ret < 0) {
-		fprintf(stderr, "bothy-vm: %s\n", err.text);
+		fprintf(stderr, "%s: %s\n", ret == -EIO ? "bothy" : "bothy-vm", err.text);
 		config_free(&cfg);
-		return 2;
+		return ret == -EIO ? 1 : 2;
 	}
 	cfg.vm.log = &log;
 	ret = run(&o, &cfg);

@@ -17,13 +17,15 @@ static const struct {
 	int (*run)(struct disk_args *a, struct err *err);
 	size_t min, max; /* operands */
 } handlers[DISK_COMMANDS] = {
+	[DISK_BENCH] = { disk_bench, 1, 1 },
 	[DISK_CHECK] = { disk_check, 1, 1 },     [DISK_COMMIT] = { disk_commit, 1, 1 },
 	[DISK_COMPARE] = { disk_compare, 2, 2 }, [DISK_CONVERT] = { disk_convert, 2, 2 },
-	[DISK_CREATE] = { disk_create, 1, 2 },   [DISK_FORMATS] = { disk_formats, 0, 0 },
+	[DISK_CREATE] = { disk_create, 1, 2 },   [DISK_EXPORT] = { disk_export, 1, 1 },
+	[DISK_FORMATS] = { disk_formats, 0, 0 },
 	[DISK_INFO] = { disk_info, 1, 1 },       [DISK_MAP] = { disk_map, 1, 1 },
 	[DISK_MEASURE] = { disk_measure, 0, 1 }, [DISK_REBASE] = { disk_rebase, 1, 1 },
 	[DISK_RESIZE] = { disk_resize, 2, 2 },   [DISK_SNAPSHOT] = { disk_snapshot, 2, 3 },
-	[DISK_TORTURE] = { disk_torture, 0, 0 },
+	[DISK_TORTURE] = { disk_torture, 0, 0 }, [DISK_USAGE] = { disk_usage, 1, 1 },
 };
 
 /* Its name without the leading "disk ". */
@@ -103,18 +105,38 @@ int disk_add_option(struct disk_args *a, const char *key, const char *value, str
 	return 0;
 }
 
-const char *disk_format_of(const char *path)
+/* The format that a file's ending stands for, NULL if none. */
+static const char *format_of_ending(const char *path)
 {
 	static const char *const known[][2] = {
-		{ ".raw", "raw" },   { ".img", "raw" },     { ".iso", "raw" },  { ".vdi", "vdi" },
-		{ ".vmdk", "vmdk" }, { ".vhdx", "vhdx" },   { ".vhd", "vpc" },  { ".vpc", "vpc" },
+		{ ".raw", "raw" },   { ".img", "raw" },   { ".iso", "raw" },     { ".vdi", "vdi" },
+		{ ".vmdk", "vmdk" }, { ".vhdx", "vhdx" }, { ".vhd", "vpc" },     { ".vpc", "vpc" },
+		{ ".luks", "luks" }, { ".qcow2", "qcow2" },
 	};
-	const char *dot = strrchr(path, '.');
+	const char *slash = strrchr(path, '/'), *dot = strrchr(slash ? slash : path, '.');
 
 	for (size_t i = 0; dot && i < array_size(known); i++)
 		if (!strcasecmp(dot, known[i][0]) && block_format(known[i][1]))
 			return known[i][1];
-	return "qcow2";
+	return NULL;
+}
+
+const char *disk_format_of(const char *path)
+{
+	const char *f = format_of_ending(path);
+
+	return f ? f : "qcow2";
+}
+
+void disk_note_ending(const char *path, const char *format)
+{
+	const char *f = format_of_ending(path);
+	const struct block_format_desc *d = block_format(format);
+
+	/* .img is anything's; who wrote a format this program does not know hears of that. */
+	if (f && d && strcmp(f, "raw") && strcmp(f, d->name))
+		fprintf(stderr, "bothy: note: '%s' is named like a %s image but is %s; programs that "
+				"go by the name will not open it\n", path, f, d->name);
 }
 
 static int key_from_file(void *opaque, const char *what, uint8_t *buf, size_t cap, struct err *err)

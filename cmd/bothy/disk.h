@@ -34,6 +34,8 @@ int must_check disk_add_option(struct disk_args *a, const char *key, const char 
 			       struct err *err);
 /* The format a file's ending tells; "qcow2" otherwise. */
 const char *disk_format_of(const char *path);
+/* Tells a person when the ending says another format than the image has. */
+void disk_note_ending(const char *path, const char *format);
 void disk_use_key(struct disk_args *a, const char *file);
 
 int disk_create(struct disk_args *a, struct err *err);
@@ -42,12 +44,15 @@ int disk_resize(struct disk_args *a, struct err *err);
 int disk_snapshot(struct disk_args *a, struct err *err);
 int disk_rebase(struct disk_args *a, struct err *err);
 int disk_commit(struct disk_args *a, struct err *err);
+int disk_export(struct disk_args *a, struct err *err);
 int disk_info(struct disk_args *a, struct err *err);
 int disk_check(struct disk_args *a, struct err *err);
 int disk_compare(struct disk_args *a, struct err *err);
 int disk_map(struct disk_args *a, struct err *err);
 int disk_measure(struct disk_args *a, struct err *err);
 int disk_formats(struct disk_args *a, struct err *err);
+int disk_bench(struct disk_args *a, struct err *err);
+int disk_usage(struct disk_args *a, struct err *err);
 int disk_torture(struct disk_args *a, struct err *err);
 
 /* Handlers return an exit code, or this after setting err: wrong use. */

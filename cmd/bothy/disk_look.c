@@ -124,7 +124,8 @@ int disk_formats(struct disk_args *a, struct err *err)
 	}
 	d = block_format(name);
 	if (!d)
-		return code(err_set(err, -EINVAL, "'%s' is not an image format that is known", name));
+		return code(err_set(err, -EINVAL, "'%s' is not an image format that is known; "
+						  "'bothy disk formats' lists those", name));
 	printf("%s: %s\n", d->name, d->title);
 	for (const struct block_create_opt *o = d->create_opts; o && o->name; o++)
 		printf("  %s=%s\n      %s\n", o->name, o->values, o->help);
@@ -156,6 +157,7 @@ int disk_torture(struct disk_args *a, struct err *err)
 		.max_cuts = a->v[DISK_TORTURE_CUTS].number,
 		.backing = a->v[DISK_TORTURE_BACKING].given,
 		.snapshots = a->v[DISK_TORTURE_SNAPSHOTS].given,
+		.jobs = a->v[DISK_TORTURE_JOBS].given,
 		.resize = a->v[DISK_TORTURE_RESIZE].given, .plant = a->v[DISK_TORTURE_PLANT].given,
 		.progress = a->env.progress,
 	};

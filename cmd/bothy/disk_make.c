@@ -63,6 +63,7 @@ int disk_create(struct disk_args *a, struct err *err)
 		rc = op_create(&a->env, &c, &len, err);
 	if (rc)
 		return code(rc);
+	disk_note_ending(c.path, c.format);
 	if (a->v[DISK_CREATE_JSON].given) {
 		struct json_object *o = json_object_new_object();
 
@@ -107,6 +108,8 @@ int disk_convert(struct disk_args *a, struct err *err)
 	c.nopts = a->nopts;
 	if (!rc)
 		rc = op_convert(&a->env, &c, err);
+	if (!rc)
+		disk_note_ending(c.dst, c.dst_format);
 	return code(rc);
 }
 

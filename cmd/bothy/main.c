@@ -6,13 +6,17 @@
 #include <unistd.h>
 
 #include "api/cli.h"
+#include "cmd/bothy/ctl.h"
 #include "cmd/bothy/disk.h"
+#include "cmd/bothy/host.h"
 #include "cmd/bothy/run.h"
 #include "src/base/bits.h"
 #include "src/base/version.h"
 
 static int (*const handlers[CLI_COMMANDS])(int argc, char **argv) = {
+	[CLI_CTL] = cmd_ctl,
 	[CLI_DISK] = cmd_disk,
+	[CLI_HOST] = cmd_host,
 	[CLI_RUN] = cmd_run,
 };
 

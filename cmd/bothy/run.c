@@ -21,11 +21,14 @@
 
 #include "api/cli.h"
 #include "cmd/bothy/console.h"
+#include "cmd/bothy/run_parts.h"
 #include "src/base/bits.h"
 
 /* Descriptors on the way to bothy-vm; theirs are closed here after the fork. */
 struct links {
 	int config, control, serial; /* its ends; -1: none */
+	int listener;           /* --control: a listening socket */
+	char *listener_path;    /* its path, for bothy-vm to remove */
 	int our_control, our_serial;
 	bool listens;           /* serial is a listening socket */
 	char *unlink_path;      /* its path, for bothy-vm to remove */
@@ -53,10 +56,10 @@ static int socket_pair(int *ours, int *theirs, struct err *err)
 /*
  * --serial
  */
-static int path_exists(const char *path, struct err *err)
+static int path_exists(const char *option, const char *path, struct err *err)
 {
-	return err_set(err, -EEXIST, "--serial: '%s' exists already; name a new file or remove it "
-		       "first", path);
+	return err_set(err, -EEXIST, "%s: '%s' exists already; name a new file or remove it "
+		       "first", option, path);
 }
 
 static int serial_file(struct links *l, const char *path, struct err *err)
@@ -73,23 +76,37 @@ static int serial_file(struct links *l, const char *path, struct err *err)
 	if (l->serial >= 0)
 		return 0;
 	if (errno == EEXIST)
-		return path_exists(path, err);
+		return path_exists("--serial", path, err);
 	return err_set(err, -errno, "--serial: '%s' cannot be made: %s", path, strerror(errno));
 }
 
-static int serial_socket(struct links *l, const char *path, struct err *err)
+/* A socket that nobody listens at any more: a killed machine's. */
+static bool remove_stale(const struct sockaddr_un *sa)
+{
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	bool stale;
+
+	if (fd < 0)
+		return false;
+	stale = connect(fd, (const struct sockaddr *)sa, sizeof(*sa)) < 0 && errno == ECONNREFUSED;
+	close(fd);
+	return stale && unlink(sa->sun_path) == 0;
+}
+
+static int new_socket(const char *option, const char *path, int backlog, int *out, char **real,
+		      struct err *err)
 {
 	struct sockaddr_un sa = { .sun_family = AF_UNIX };
 	struct stat st;
 	int fd;
 
 	if (strlen(path) >= sizeof(sa.sun_path))
-		return err_set(err, -ENAMETOOLONG, "--serial: a socket's path has at most %zu "
-			       "characters, '%s' has %zu", sizeof(sa.sun_path) - 1, path,
+		return err_set(err, -ENAMETOOLONG, "%s: a socket's path has at most %zu "
+			       "characters, '%s' has %zu", option, sizeof(sa.sun_path) - 1, path,
 			       strlen(path));
-	if (lstat(path, &st) == 0)
-		return path_exists(path, err);
 	memcpy(sa.sun_path, path, strlen(path) + 1);
+	if (lstat(path, &st) == 0 && !(S_ISSOCK(st.st_mode) && remove_stale(&sa)))
+		return path_exists(option, path, err);
 	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	if (fd < 0)
 		return err_set(err, -errno, "cannot make a socket: %s", strerror(errno));
@@ -97,16 +114,31 @@ static int serial_socket(struct links *l, const char *path, struct err *err)
 		int e = errno;
 
 		close(fd);
-		return err_set(err, -e, "--serial: the socket '%s' cannot be made: %s", path,
+		return err_set(err, -e, "%s: the socket '%s' cannot be made: %s", option, path,
 			       strerror(e));
 	}
-	l->serial = fd;
-	l->listens = true;
-	l->unlink_path = realpath(path, NULL);
-	if (listen(fd, 1) < 0)
-		return err_set(err, -errno, "--serial: '%s' cannot listen: %s", path,
+	*out = fd;
+	*real = realpath(path, NULL);
+	if (listen(fd, backlog) < 0)
+		return err_set(err, -errno, "%s: '%s' cannot listen: %s", option, path,
 			       strerror(errno));
 	return 0;
+}
+
+static int serial_socket(struct links *l, const char *path, struct err *err)
+{
+	l->listens = true;
+	return new_socket("--serial", path, 1, &l->serial, &l->unlink_path, err);
+}
+
+/* Whoever may speak to it owns the machine: this user alone. */
+static int control_socket(struct links *l, const char *path, struct err *err)
+{
+	mode_t old = umask(0177);
+	int ret = new_socket("--control", path, 16, &l->listener, &l->listener_path, err);
+
+	umask(old);
+	return ret;
 }
 
 static int open_serial(struct links *l, const char *where, struct err *err)
@@ -132,20 +164,47 @@ static void add_text(struct json_object *o, const char *key, const char *text)
 		json_object_object_add(o, key, json_object_new_string(text));
 }
 
+static bool wanted(const struct opt_value *v, size_t opt)
+{
+	return v[opt].given || !v[CLI_RUN_RESTORE].given;
+}
+
 static struct json_object *describe(const struct opt_value *v, const struct links *l)
 {
 	struct json_object *o = json_object_new_object(), *s = json_object_new_object();
 
 	add_text(o, "kernel", v[CLI_RUN_KERNEL].text);
 	add_text(o, "initrd", v[CLI_RUN_INITRD].text);
-	add_text(o, "append", v[CLI_RUN_APPEND].text);
-	add_text(o, "cpu", v[CLI_RUN_CPU].text);
+	if (wanted(v, CLI_RUN_APPEND))
+		add_text(o, "append", v[CLI_RUN_APPEND].text);
+	add_text(o, "firmware", v[CLI_RUN_FIRMWARE].text);
+	add_text(o, "uefi-vars", v[CLI_RUN_UEFI_VARS].text);
+	if (wanted(v, CLI_RUN_CPU))
+		add_text(o, "cpu", v[CLI_RUN_CPU].text);
 	add_text(o, "engine", v[CLI_RUN_ENGINE].text);
-	json_object_object_add(o, "memory", json_object_new_int64(
-		(int64_t)align_down(v[CLI_RUN_MEMORY].number, 4096)));
-	json_object_object_add(o, "cpus", json_object_new_int64((int64_t)v[CLI_RUN_CPUS].number));
+	add_text(o, "restore", v[CLI_RUN_RESTORE].text);
+	if (wanted(v, CLI_RUN_WATCHDOG_ACTION))
+		add_text(o, "watchdog-action", v[CLI_RUN_WATCHDOG_ACTION].text);
+	add_text(o, "kvm-irqchip", v[CLI_RUN_KVM_IRQCHIP].text);
+	add_text(o, "vcpu-affinity", v[CLI_RUN_VCPU_AFFINITY].text);
+	json_object_object_add(o, "vcpu-nice",
+			       json_object_new_int64((int64_t)v[CLI_RUN_VCPU_NICE].number));
+	json_object_object_add(o, "kvm-anyway",
+			       json_object_new_boolean(v[CLI_RUN_KVM_ANYWAY].given));
+	/* A saved machine knows these itself. */
+	if (wanted(v, CLI_RUN_MEMORY))
+		json_object_object_add(o, "memory", json_object_new_int64(
+			(int64_t)align_down(v[CLI_RUN_MEMORY].number, 4096)));
+	if (wanted(v, CLI_RUN_CPUS))
+		json_object_object_add(o, "cpus",
+				       json_object_new_int64((int64_t)v[CLI_RUN_CPUS].number));
 	json_object_object_add(o, "no-reboot",
 			       json_object_new_boolean(v[CLI_RUN_NO_REBOOT].given));
+	json_object_object_add(o, "translation-cache", json_object_new_int64(
+		(int64_t)v[CLI_RUN_TRANSLATION_CACHE].number));
+	add_text(o, "trace-blocks", v[CLI_RUN_TRACE_BLOCKS].text);
+	json_object_object_add(o, "perf-map", json_object_new_boolean(v[CLI_RUN_PERF_MAP].given));
+	json_object_object_add(o, "stats", json_object_new_boolean(v[CLI_RUN_STATS].given));
 	if (l->serial < 0) {
 		json_object_put(s);
 		return o;
@@ -159,10 +218,16 @@ static struct json_object *describe(const struct opt_value *v, const struct link
 static int put_config(struct links *l, const struct opt_value *v, struct err *err)
 {
 	struct json_object *o = describe(v, l);
-	const char *text = json_object_to_json_string(o);
-	size_t len = strlen(text);
-	int ret = 0;
+	const char *text;
+	size_t len;
+	int ret = run_parts(v, o, err);
 
+	if (ret < 0) {
+		json_object_put(o);
+		return ret;
+	}
+	text = json_object_to_json_string(o);
+	len = strlen(text);
 	l->config = memfd_create("bothy-config", MFD_CLOEXEC);
 	if (l->config < 0 || write(l->config, text, len) != (ssize_t)len ||
 	    lseek(l->config, 0, SEEK_SET) < 0)
@@ -175,7 +240,7 @@ static int put_config(struct links *l, const struct opt_value *v, struct err *er
 /*
  * bothy-vm: beside this program, or where it is installed.
  */
-static int find_vm(char *path, size_t len, struct err *err)
+int run_find_vm(char *path, size_t len, struct err *err)
 {
 	char self[PATH_MAX];
 	ssize_t n = readlink("/proc/self/exe", self, sizeof(self) - 1);
@@ -200,9 +265,11 @@ static void keep_open(int fd)
 _Noreturn static void child(const char *path, const struct links *l, pid_t parent,
 			    const sigset_t *mask)
 {
-	char config[16], control[16], pid[16];
+	char config[16], control[16], pid[16], listener[16];
 	char *argv[] = { (char *)"bothy-vm", (char *)"--foreground", (char *)"--config-fd", config,
-			 (char *)"--control-fd", control, (char *)"--parent-pid", pid, NULL };
+			 (char *)"--control-fd", control, (char *)"--parent-pid", pid,
+			 l->listener < 0 ? NULL : (char *)"--listen-fd", listener,
+			 (char *)"--unlink", l->listener_path, NULL };
 
 	int null = open("/dev/null", O_RDWR);
 
@@ -216,6 +283,8 @@ _Noreturn static void child(const char *path, const struct links *l, pid_t paren
 	snprintf(config, sizeof(config), "%d", l->config);
 	snprintf(control, sizeof(control), "%d", l->control);
 	snprintf(pid, sizeof(pid), "%d", (int)parent);
+	snprintf(listener, sizeof(listener), "%d", l->listener);
+	keep_open(l->listener);
 	keep_open(l->config);
 	keep_open(l->control);
 	keep_open(l->serial);
@@ -232,9 +301,11 @@ static int start(const struct opt_value *v, struct links *l, struct console_conf
 	pid_t parent = getpid();
 	int ret;
 
-	ret = find_vm(path, sizeof(path), err);
+	ret = run_find_vm(path, sizeof(path), err);
 	if (ret == 0)
 		ret = open_serial(l, v[CLI_RUN_SERIAL].text, err);
+	if (ret == 0 && v[CLI_RUN_CONTROL].text)
+		ret = control_socket(l, v[CLI_RUN_CONTROL].text, err);
 	if (ret == 0)
 		ret = socket_pair(&l->our_control, &l->control, err);
 	if (ret == 0)
@@ -269,8 +340,25 @@ static void clean_up(struct links *l, bool failed)
 	/* Gone already unless bothy-vm was killed. */
 	if (l->unlink_path)
 		unlink(l->unlink_path);
+	if (l->listener_path)
+		unlink(l->listener_path);
 	if (l->made_file && failed && stat(l->made_file, &st) == 0 && st.st_size == 0)
 		unlink(l->made_file);
+}
+
+/* The VM's program has the list; this one links none of its inside. */
+static int list_devices(void)
+{
+	struct err err = { "" };
+	char path[PATH_MAX];
+
+	if (run_find_vm(path, sizeof(path), &err) == 0) {
+		fflush(NULL);
+		execl(path, "bothy-vm", "--list-devices", (char *)NULL);
+		err_set(&err, -errno, "'%s' cannot be started: %s", path, strerror(errno));
+	}
+	fprintf(stderr, "bothy: %s\n", err.text);
+	return 1;
 }
 
 int cmd_run(int argc, char **argv)
@@ -278,7 +366,7 @@ int cmd_run(int argc, char **argv)
 	const struct cmd_desc *cmd = &cli_commands[CLI_RUN];
 	struct opt_value v[CLI_RUN_OPTS];
 	struct links l = { .config = -1, .control = -1, .serial = -1, .our_control = -1,
-			   .our_serial = -1 };
+			   .our_serial = -1, .listener = -1 };
 	struct console_config cc;
 	struct err err = { "" };
 	bool help, started;
@@ -292,11 +380,14 @@ int cmd_run(int argc, char **argv)
 		opts_print_help("bothy", cmd, stdout);
 		return 0;
 	}
+	if (v[CLI_RUN_LIST_DEVICES].given)
+		return list_devices();
 	ret = start(v, &l, &cc, &err);
 	started = ret == 0;
 	close_fd(&l.config);
 	close_fd(&l.control);
 	close_fd(&l.serial);
+	close_fd(&l.listener);
 	if (started) {
 		ret = console_run(&cc);
 		close_fd(&cc.signal_fd);
@@ -308,5 +399,6 @@ int cmd_run(int argc, char **argv)
 	close_fd(&l.our_control);
 	close_fd(&l.our_serial);
 	free(l.unlink_path);
+	free(l.listener_path);
 	return ret;
 }

@@ -6,6 +6,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 #include <time.h>
 
 #include "src/base/bits.h"
@@ -188,10 +189,14 @@ int out_info_text(struct block_node *n, struct err *err)
 	if (i.has_backing) {
 		char *full = block_path_beside(n->path, i.backing_path);
 
+		bool gone = full && !strstr(full, "://") && access(full, F_OK) < 0;
+
 		printf("backing file: %s", i.backing_path);
 		if (full && strcmp(full, i.backing_path))
 			printf(" (actual path: %s)", full);
 		printf("\n");
+		if (gone)
+			printf("backing file missing: yes\n");
 		free(full);
 		if (i.backing_format[0])
 			printf("backing file format: %s\n", i.backing_format);

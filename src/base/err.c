@@ -34,3 +34,11 @@ int err_prefix(struct err *e, int code, const char *fmt, ...)
 		snprintf(e->text + n, sizeof(e->text) - n, ": %s", old);
 	return code;
 }
+
+void err_append(struct err *e, const char *more)
+{
+	size_t n = e ? strlen(e->text) : 0;
+
+	if (e)
+		snprintf(e->text + n, sizeof(e->text) - n, "%s", more);
+}

@@ -26,6 +26,9 @@ int err_set(struct err *e, int code, const char *fmt, ...)
 int err_prefix(struct err *e, int code, const char *fmt, ...)
 	__attribute__((format(printf, 3, 4)));
 
+/* Puts @more behind what is there: what to do. e may be NULL. */
+void err_append(struct err *e, const char *more);
+
 static inline bool err_is_set(const struct err *e)
 {
 	return e->text[0] != '\0';

@@ -24,7 +24,7 @@ struct handler {
 	uint32_t events;
 	void (*fn)(void *opaque, uint32_t events);
 	void *opaque;
-	bool dead;
+	bool dead, urgent;
 	struct handler *next;
 };
 
@@ -189,6 +189,17 @@ void loop_fd_del(struct loop *l, int fd)
 	pthread_mutex_unlock(&l->mu);
 }
 
+void loop_fd_urgent(struct loop *l, int fd)
+{
+	struct handler *h;
+
+	pthread_mutex_lock(&l->mu);
+	h = *find_locked(l, fd);
+	if (h)
+		h->urgent = true;
+	pthread_mutex_unlock(&l->mu);
+}
+
 /*
  * Posted work.
  */
@@ -316,6 +327,21 @@ static void handle_event(struct loop *l, const struct epoll_event *ev)
 	if (fn)
 		fn(opaque, ev->events);
 	unlock_devices(l);
+}
+
+/* Handlers that die meanwhile are freed by loop_run(), which may have events of theirs
+ * in hand. */
+void loop_pump(struct loop *l)
+{
+	struct epoll_event ev[32];
+	int n = epoll_wait(l->epfd, ev, sizeof(ev) / sizeof(ev[0]), 0);
+
+	for (int k = 0; k < n; k++) {
+		const struct handler *h = ev[k].data.ptr;
+
+		if (h && h->urgent)
+			handle_event(l, &ev[k]);
+	}
 }
 
 static void sweep_dead(struct loop *l)

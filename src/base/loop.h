@@ -27,6 +27,12 @@ void loop_set_vtime(struct loop *l, struct vtime *vt);
 int must_check loop_fd_set(struct loop *l, int fd, uint32_t events,
 			   void (*fn)(void *opaque, uint32_t events), void *opaque);
 void loop_fd_del(struct loop *l, int fd);
+/* A registered descriptor that is served by loop_pump() too. */
+void loop_fd_urgent(struct loop *l, int fd);
+
+/* For a callback that takes long: serves urgent descriptors that are ready, and nothing
+ * else; does not wait. The loop's thread, inside a callback. */
+void loop_pump(struct loop *l);
 
 /* Runs fn(opaque) on the loop's thread, soon, in order. Any thread, also
  * async-signal context is NOT allowed. */

@@ -113,8 +113,11 @@ static int one_option(const struct cmd_desc *cmd, char *arg, const char *next,
 	if (i == cmd->opt_count)
 		return unknown(cmd, name, err);
 	o = &cmd->opts[i];
-	if (values[i].given)
+	if (values[i].given && !o->repeat)
 		return err_set(err, -EINVAL, "--%s is given twice; give it once", o->name);
+	if (values[i].count == OPT_REPEAT_MAX)
+		return err_set(err, -EINVAL, "--%s is given more than %d times", o->name,
+			       OPT_REPEAT_MAX);
 	values[i].given = true;
 	if (o->type == OPT_FLAG) {
 		if (eq)
@@ -126,6 +129,8 @@ static int one_option(const struct cmd_desc *cmd, char *arg, const char *next,
 	if (!values[i].text)
 		return err_set(err, -EINVAL, "--%s needs a value: --%s %s", o->name, o->name,
 			       o->meta);
+	if (o->repeat)
+		values[i].texts[values[i].count++] = values[i].text;
 	return convert(o, &values[i], err);
 }
 

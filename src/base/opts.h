@@ -24,6 +24,7 @@ struct opt_desc {
 	uint64_t min, max;   /* OPT_SIZE (bytes), OPT_UINT */
 	uint64_t unit_bytes; /* OPT_SIZE: what a bare number counts */
 	bool required;
+	bool repeat; /* may be given several times */
 };
 
 struct cmd_desc {
@@ -36,10 +37,15 @@ struct cmd_desc {
 	const char *operands; /* how help calls the words that are no options; NULL: none */
 };
 
+#define OPT_REPEAT_MAX 64
+
 struct opt_value {
 	const char *text; /* points into argv, or to the default; NULL if neither */
 	uint64_t number;  /* OPT_SIZE, OPT_UINT */
 	bool given;
+	/* Options that repeat: each value, in order. */
+	const char *texts[OPT_REPEAT_MAX];
+	size_t count;
 };
 
 /* Fills values[] (opt_count of them) from argv[0..argc). Options are "--name

@@ -24,6 +24,7 @@
 #include "src/block/pool.h"
 
 struct blk;
+struct dirty;
 
 enum blk_op { BLK_READ, BLK_WRITE, BLK_FLUSH, BLK_DISCARD, BLK_ZERO, BLK_OPS };
 
@@ -80,13 +81,20 @@ struct blk *blk_new(const struct blk_config *c, struct err *err);
  * come; it does no more than give back the last memory. */
 int blk_free(struct blk *b);
 
-/* Owner's thread. Ranges outside of the disk end with -EINVAL, without a medium
+/* The owner's: its thread, or another that holds the lock under which the owner runs its
+ * completions. Ranges outside of the disk end with -EINVAL, without a medium
  * with -ENOMEDIUM, through done() like all else. */
 void blk_submit(struct blk *b, struct blk_req *req);
 
-/* Owner's thread: returns when nothing is under way any more (held requests stay
+/* The owner's: a read that needs no waiting is done at once, and its result is put into
+ * *ret; done() is not called. False: nothing was done; use blk_submit(). */
+bool blk_try(struct blk *b, struct blk_req *req, int *ret);
+
+/* The owner's too: returns when nothing is under way any more (held requests stay
  * held), having run the completions itself. */
 void blk_drain(struct blk *b);
+/* The same, and held requests end with -ECANCELED: nothing touches their memory any more. */
+void blk_cancel(struct blk *b);
 /* Tries held requests again. */
 void blk_resume(struct blk *b);
 /* Another medium, or none: drains, closes the old node, takes the new one. */
@@ -96,6 +104,17 @@ uint64_t blk_len(const struct blk *b);       /* bytes, 0 without a medium */
 bool blk_writable(const struct blk *b);
 uint32_t blk_io_align(const struct blk *b);  /* preferred: physical block, cluster */
 struct block_node *blk_node(struct blk *b);  /* for jobs and info; not to close */
+/* The node that requests go to: as blk_node(), or what a job put above it. */
+struct block_node *blk_top(struct blk *b);
+/* Owner's thread, drained: requests go to @n, which has the old one below it or is it
+ * anew; the old one is not closed. */
+void blk_set_top(struct blk *b, struct block_node *n);
+/* Calls @fn on the owner's thread whenever the disk's length has changed. One per disk. */
+void blk_on_resize(struct blk *b, void (*fn)(void *opaque), void *opaque);
+void blk_resized(struct blk *b); /* tells it */
+/* Drained: writes are marked in @d from now on, or no more. -ENOSPC: there are too many. */
+int must_check blk_track(struct blk *b, struct dirty *d);
+void blk_untrack(struct blk *b, struct dirty *d);
 void blk_set_limits(struct blk *b, uint64_t max_iops, uint64_t max_bytes_per_s);
 void blk_get_stats(struct blk *b, struct blk_stats *s);
 

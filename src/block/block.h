@@ -43,6 +43,7 @@
 
 struct block_node;
 struct block_format_desc;
+struct dirty;
 
 /* Memory of a request: pieces in order. Not owned. */
 struct block_vec {
@@ -81,6 +82,9 @@ struct block_host {
 #define BLOCK_OPEN_CHECK 0x08      /* accept what only check/repair may accept (dirty, corrupt) */
 #define BLOCK_OPEN_SHARE_RW 0x10   /* several writers agreed among themselves (cluster disks) */
 #define BLOCK_OPEN_NO_SECRET 0x20  /* metadata only: an encrypted image opens without its key */
+/* A new image that is being filled and is removed unless that succeeds: nobody relies
+ * on it before its final sync, and room for what is written is taken at once. */
+#define BLOCK_OPEN_FRESH 0x40
 
 struct block_above;
 
@@ -125,6 +129,18 @@ struct block_snapshot {
 	uint64_t vm_clock_ns;
 	uint64_t icount; /* UINT64_MAX when not kept */
 	uint64_t disk_bytes;
+};
+
+/* What an image takes. Bytes, whole clusters. */
+struct block_usage {
+	uint64_t len;  /* of the disk */
+	uint64_t host; /* of host storage behind its file now */
+	uint64_t used; /* in the image: clusters that are referred to */
+	uint64_t most; /* that it could come to take */
+	uint64_t held_by_snapshots; /* that stay when all of the disk is written anew */
+	uint64_t freed; /* by deleting the snapshots that were asked about */
+	struct { struct block_snapshot snapshot; uint64_t alone; } *snapshots;
+	size_t nsnapshots;
 };
 
 struct block_bitmap_info {
@@ -213,6 +229,7 @@ struct block_format_desc {
 	const struct block_create_opt *create_opts; /* ends with a NULL name */
 	bool protocol;        /* a protocol node: writes past the end extend it */
 	bool backing_ok;      /* images may have a backing file */
+	bool filter;          /* shows the node in ->file, for someone who watches it */
 
 	/* How sure the first @len bytes make us, 0..100. Bounded, no I/O. */
 	int (*probe)(const uint8_t *buf, size_t len, const char *path);
@@ -224,6 +241,9 @@ struct block_format_desc {
 
 	int (*preadv)(struct block_node *n, uint64_t off, size_t len, const struct block_vec *v,
 		      size_t voff);
+	/* The same without waiting for storage: -EAGAIN where it would, or cannot tell. */
+	int (*preadv_nowait)(struct block_node *n, uint64_t off, size_t len,
+			     const struct block_vec *v, size_t voff);
 	int (*pwritev)(struct block_node *n, uint64_t off, size_t len, const struct block_vec *v,
 		       size_t voff);
 	/* One whole cluster (or the image's last, shorter one), stored compressed. -ENOTSUP
@@ -249,6 +269,18 @@ struct block_format_desc {
 	int (*snap_view)(struct block_node *n, const char *id_or_name, struct err *err);
 	/* Nothing is allocated any more: all of the backing image shows again. */
 	int (*make_empty)(struct block_node *n, struct err *err);
+	/* Dirty bitmaps kept in the image; with no other request under way. -ENOENT. */
+	int (*bitmap_add)(struct block_node *n, const char *name, uint32_t granularity,
+			  struct err *err);
+	int (*bitmap_remove)(struct block_node *n, const char *name, struct err *err);
+	/* Adds to @out (may be NULL) what is marked. -EUCLEAN: it was not closed. */
+	int (*bitmap_read)(struct block_node *n, const char *name, struct dirty *out);
+	/* Nothing is marked but what @with (may be NULL) has. */
+	int (*bitmap_write)(struct block_node *n, const char *name, struct dirty *with);
+	/* Fills ->used, ->held_by_snapshots, ->freed (by deleting @names together) and the
+	 * snapshots, malloc'd. -ENOENT: a name is no snapshot's. */
+	int (*usage)(struct block_node *n, const char *const *names, size_t nnames,
+		     struct block_usage *u);
 	int (*vmstate_io)(struct block_node *n, uint64_t off, void *buf, size_t len, bool write);
 };
 
@@ -295,6 +327,9 @@ void block_format_each(void (*fn)(const struct block_format_desc *d, void *opaqu
  * their end and are extended by writes; elsewhere beyond the end is -EINVAL. */
 int must_check block_preadv(struct block_node *n, uint64_t off, size_t len,
 			    const struct block_vec *v, size_t voff);
+/* -EAGAIN: it might have to wait (memory may hold a part of the answer then). */
+int must_check block_preadv_nowait(struct block_node *n, uint64_t off, size_t len,
+				   const struct block_vec *v, size_t voff);
 int must_check block_pwritev(struct block_node *n, uint64_t off, size_t len,
 			     const struct block_vec *v, size_t voff);
 int must_check block_pread(struct block_node *n, uint64_t off, void *buf, size_t len);
@@ -346,6 +381,8 @@ int must_check block_may_name_files(const struct block_node *n, const struct blo
 				    struct err *err);
 /* A path written inside the image at @base: absolute, or beside it. malloc'd. */
 char *block_path_beside(const char *base, const char *path);
+/* Do both paths lead to one file? */
+bool block_same_file(const char *a, const char *b);
 /* Damage was found in the image's tables: no write is accepted any more. */
 void block_node_poison(struct block_node *n);
 /* A create option's value, NULL if not given. */
@@ -376,6 +413,8 @@ bool block_is_zero(const void *buf, size_t len);
 
 /* The protocol of plain host files and block devices (file.c). */
 extern const struct block_format_desc block_file;
+/* Locks an open file anew, for reading or for writing by its node's ->writable. */
+int must_check block_file_lock(struct block_node *n, struct err *err);
 /* The host file descriptor behind a node, -1 if there is none. Not owned. */
 int block_file_fd(const struct block_node *n);
 

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "src/base/bits.h"
 
@@ -473,10 +474,20 @@ static int by_place(const void *a, const void *b)
 	return *x < *y ? -1 : *x > *y;
 }
 
+/* As it is now: writes have made it longer than the node knows. */
+static int grains_file_len(const struct grains *g, uint64_t *len)
+{
+	int fd = block_file_fd(g->file);
+	off_t end = fd >= 0 ? lseek(fd, 0, SEEK_END) : (off_t)g->file->len;
+
+	*len = end < 0 ? 0 : (uint64_t)end;
+	return end < 0 ? -errno : 0;
+}
+
 int grains_check(struct grains *g, uint64_t data_start, uint64_t align, struct block_check *c)
 {
-	uint64_t *places = NULL, n = 0, cap = 0;
-	int rc = 0;
+	uint64_t *places = NULL, n = 0, cap = 0, file_len = 0;
+	int rc = grains_file_len(g, &file_len);
 
 	c->total_clusters = g->nblocks;
 	for (uint64_t i = 0; i < g->nblocks && !rc; i++) {
@@ -494,7 +505,9 @@ int grains_check(struct grains *g, uint64_t data_start, uint64_t align, struct b
 		c->allocated_clusters++;
 		if (k == GRAIN_OTHER)
 			continue;
-		if (host < data_start || (align && (host - data_start) % align)) {
+		/* A last block may be short; one that is not there at all was lost. */
+		if (host < data_start || (align && (host - data_start) % align) ||
+		    host >= file_len) {
 			c->errors++;
 			if (c->report)
 				c->report(c->opaque, "ERROR a block is misplaced");

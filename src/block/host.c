@@ -12,6 +12,8 @@
 #include "src/base/bits.h"
 #include "src/block/block.h"
 #include "src/block/lock.h"
+#include "src/block/nbd/nbd.h"
+#include "src/block/nbd/uri.h"
 #include "src/block/node_priv.h"
 
 char *block_path_beside(const char *base, const char *path)
@@ -21,7 +23,7 @@ char *block_path_beside(const char *base, const char *path)
 
 	if (strncmp(path, "file:", 5) == 0)
 		path += 5;
-	if (path[0] == '/' || !slash)
+	if (path[0] == '/' || !slash || nbd_is_uri(path))
 		return strdup(path);
 	if (asprintf(&out, "%.*s/%s", (int)(slash - base), base, path) < 0)
 		return NULL;
@@ -32,6 +34,7 @@ int block_open_proto(const char *path, unsigned flags, enum block_cache cache,
 		     const struct block_host *host, struct block_node **out, struct err *err)
 {
 	struct block_open_opts o = { .flags = flags, .cache = cache, .host = host };
+	const struct block_format_desc *d;
 	struct block_node *n;
 	int rc;
 
@@ -44,10 +47,11 @@ int block_open_proto(const char *path, unsigned flags, enum block_cache cache,
 		}
 		return rc;
 	}
-	n = block_node_new(&block_file, path, &o);
+	d = nbd_is_uri(path) ? &block_nbd : &block_file;
+	n = block_node_new(d, path, &o);
 	if (!n)
 		return err_set(err, -ENOMEM, "out of memory");
-	rc = block_file.open(n, &o, err);
+	rc = d->open(n, &o, err);
 	if (rc) {
 		block_node_free(n);
 		return rc;
@@ -80,7 +84,10 @@ static int create_file(const char *path, uint64_t len, bool overwrite, struct er
 		return err_set(err, -EEXIST,
 			       "'%s' exists; give another name, or --force to overwrite it", path);
 	if (fd < 0)
-		return err_set(err, -errno, "cannot create '%s': %s", path, strerror(errno));
+		return err_set(err, -errno, "cannot write '%s': %s%s", path, strerror(errno),
+			       errno == ENOENT	 ? "; make its folder first"
+			       : errno == EACCES || errno == EROFS
+				       ? "; choose a folder that you may write to" : "");
 	rc = block_lock_fd(fd, path, true, false, err);
 	if (!rc) {
 		rc = set_len(fd, len);
@@ -101,7 +108,9 @@ int block_create_proto(const struct block_create *c, const char *path, uint64_t 
 	if (c->host)
 		rc = c->host->create(c->host, path, len, c->overwrite, err);
 	else
-		rc = create_file(path, len, c->overwrite, err);
+		rc = nbd_is_uri(path) ? err_set(err, -EEXIST, "'%s' is there already: its server "
+						"made it; write into it (convert --into)", path)
+				      : create_file(path, len, c->overwrite, err);
 	if (rc || !m)
 		return rc;
 	paths = realloc(m->paths, (m->n + 1) * sizeof(*paths));

@@ -47,6 +47,14 @@ int block_preadv(struct block_node *n, uint64_t off, size_t len, const struct bl
 	return rc || !len ? rc : n->desc->preadv(n, off, len, v, voff);
 }
 
+int block_preadv_nowait(struct block_node *n, uint64_t off, size_t len, const struct block_vec *v,
+			size_t voff)
+{
+	if (!n->desc->preadv_nowait || !len || check_range(n, off, len))
+		return -EAGAIN;
+	return n->desc->preadv_nowait(n, off, len, v, voff);
+}
+
 int block_pwritev(struct block_node *n, uint64_t off, size_t len, const struct block_vec *v,
 		  size_t voff)
 {

@@ -15,6 +15,8 @@
 enum { PERM_CONSISTENT_READ, PERM_WRITE, PERM_WRITE_UNCHANGED, PERM_RESIZE };
 enum { BYTE_USED = 100, BYTE_UNSHARED = 200 };
 
+#define OURSELVES "this process itself"
+
 static int byte_op(int fd, int cmd, short type, off_t byte, struct flock *out)
 {
 	struct flock fl = { .l_type = type, .l_whence = SEEK_SET, .l_start = byte, .l_len = 1 };
@@ -43,25 +45,26 @@ static bool fdinfo_has_lock(const char *path, const struct stat *st)
 	return hit;
 }
 
-static bool pid_holds(const char *pid, const struct stat *st)
+/* How many descriptors of process @pid hold locks on the image. */
+static unsigned locks_of(const char *pid, const struct stat *st)
 {
 	char path[400];
 	struct dirent *d;
-	bool hit = false;
+	unsigned hits = 0;
 	DIR *dir;
 
 	snprintf(path, sizeof(path), "/proc/%.20s/fdinfo", pid);
 	dir = opendir(path);
 	if (!dir)
-		return false;
-	while (!hit && (d = readdir(dir))) {
+		return 0;
+	while ((d = readdir(dir))) {
 		if (d->d_name[0] == '.')
 			continue;
 		snprintf(path, sizeof(path), "/proc/%.20s/fdinfo/%.20s", pid, d->d_name);
-		hit = fdinfo_has_lock(path, st);
+		hits += fdinfo_has_lock(path, st);
 	}
 	closedir(dir);
-	return hit;
+	return hits;
 }
 
 /* Open file description locks carry no process id; the kernel tells them in each
@@ -71,6 +74,7 @@ static void name_holder(int fd, char *out, size_t cap)
 	char path[64], comm[64] = "";
 	struct dirent *d;
 	struct stat st;
+	bool found = false;
 	DIR *proc;
 	FILE *f;
 
@@ -80,8 +84,9 @@ static void name_holder(int fd, char *out, size_t cap)
 	while ((d = readdir(proc))) {
 		long pid = strtol(d->d_name, NULL, 10);
 
-		if (pid <= 0 || pid == (long)getpid() || !pid_holds(d->d_name, &st))
+		if (pid <= 0 || pid == (long)getpid() || !locks_of(d->d_name, &st))
 			continue;
+		found = true;
 		snprintf(path, sizeof(path), "/proc/%ld/comm", pid);
 		f = fopen(path, "re");
 		if (f && fgets(comm, sizeof(comm), f))
@@ -92,6 +97,10 @@ static void name_holder(int fd, char *out, size_t cap)
 		break;
 	}
 	closedir(proc);
+	/* Our own descriptor holds what was locked before the refusal; another of ours, all. */
+	snprintf(path, sizeof(path), "%ld", (long)getpid());
+	if (!found && locks_of(path, &st) > 1)
+		snprintf(out, cap, "%s", OURSELVES);
 }
 
 static int refuse(int fd, const char *path, bool write, struct err *err)
@@ -99,10 +108,24 @@ static int refuse(int fd, const char *path, bool write, struct err *err)
 	char who[128];
 
 	name_holder(fd, who, sizeof(who));
+	if (!strcmp(who, OURSELVES))
+		return err_set(err, -EBUSY, "'%s' is open here already, and an image that is written "
+			       "has one user; name it once", path);
 	return err_set(err, -EBUSY,
 		       write ? "'%s' is in use by %s; stop it first"
-			     : "'%s' is being written by %s; stop it first, or look without a lock",
+			     : "'%s' is being written by %s; stop it first, or look without a lock (--share)",
 		       path, who);
+}
+
+/* Takes off what an earlier, other kind of use had locked. */
+static void unlock_rest(int fd, unsigned use, unsigned deny)
+{
+	for (int p = 0; p <= PERM_RESIZE; p++) {
+		if (!(use & 1u << p))
+			byte_op(fd, F_OFD_SETLK, F_UNLCK, BYTE_USED + p, NULL);
+		if (!(deny & 1u << p))
+			byte_op(fd, F_OFD_SETLK, F_UNLCK, BYTE_UNSHARED + p, NULL);
+	}
 }
 
 int block_lock_fd(int fd, const char *path, bool write, bool share, struct err *err)
@@ -116,6 +139,7 @@ int block_lock_fd(int fd, const char *path, bool write, bool share, struct err *
 		use |= 1u << PERM_WRITE | 1u << PERM_WRITE_UNCHANGED | 1u << PERM_RESIZE;
 	if (!share)
 		deny = 1u << PERM_WRITE | 1u << PERM_RESIZE;
+	unlock_rest(fd, use, deny);
 	for (int p = 0; p <= PERM_RESIZE; p++) {
 		if (use & 1u << p) {
 			rc = byte_op(fd, F_OFD_SETLK, F_RDLCK, BYTE_USED + p, NULL);

@@ -102,10 +102,30 @@ void mem_host_log_flush(struct mem_host *h)
 	pthread_mutex_unlock(&h->lock);
 }
 
+void mem_host_room(struct mem_host *h, uint64_t bytes)
+{
+	pthread_mutex_lock(&h->lock);
+	h->room = bytes;
+	pthread_mutex_unlock(&h->lock);
+}
+
+/* A write on a full host: what there is room for arrives. Lock held. */
+static bool cut_short(struct mem_host *h, struct mem_event *e)
+{
+	bool full = e->kind == MEM_WRITE && e->len > h->room;
+
+	if (full)
+		e->len = h->room;
+	if (e->kind == MEM_WRITE && h->room != UINT64_MAX)
+		h->room -= e->len;
+	return full;
+}
+
 static int do_event(struct block_node *n, struct mem_event *e)
 {
 	struct mem_node *m = n->priv;
 	struct mem_host *h = m->h;
+	bool full;
 	int rc;
 
 	if (e->kind != MEM_FLUSH && (e->off > h->max_bytes || e->len > h->max_bytes - e->off)) {
@@ -114,13 +134,14 @@ static int do_event(struct block_node *n, struct mem_event *e)
 	}
 	pthread_mutex_lock(&h->lock);
 	e->file = m->file;
-	rc = mem_apply(&h->files[m->file]->now, e);
+	full = cut_short(h, e);
+	rc = e->len || e->kind != MEM_WRITE ? mem_apply(&h->files[m->file]->now, e) : -ENOSPC;
 	if (rc)
 		free(e->data);
 	else
 		note(h, e);
 	pthread_mutex_unlock(&h->lock);
-	return rc;
+	return full ? -ENOSPC : rc;
 }
 
 static int mem_preadv(struct block_node *n, uint64_t off, size_t len, const struct block_vec *v,
@@ -279,6 +300,7 @@ void mem_host_init(struct mem_host *h, uint64_t max_bytes)
 {
 	memset(h, 0, sizeof(*h));
 	h->host = (struct block_host){ host_open, host_create, host_remove };
+	h->room = UINT64_MAX;
 	h->max_bytes = max_bytes;
 	pthread_mutex_init(&h->lock, NULL);
 }

@@ -38,6 +38,7 @@ struct mem_host {
 	bool logging;
 	bool drop_flushes;  /* log no flush: as if the format forgot its barriers */
 	uint64_t max_bytes; /* of one file; longer is -ENOSPC */
+	uint64_t room;      /* bytes that may be written before the host is full; any thread */
 	struct mem_event *log;
 	size_t nlog, log_cap;
 	bool failed; /* out of memory for the log */
@@ -45,6 +46,8 @@ struct mem_host {
 
 void mem_host_init(struct mem_host *h, uint64_t max_bytes);
 void mem_host_fini(struct mem_host *h);
+/* From now on so many bytes can be written; then writes stop short, with -ENOSPC. */
+void mem_host_room(struct mem_host *h, uint64_t bytes);
 /* Adds a FLUSH of every file to the log. */
 void mem_host_log_flush(struct mem_host *h);
 /* Puts an event's effect into @d. 0 or -ENOMEM. */

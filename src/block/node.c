@@ -92,7 +92,8 @@ static int find_format(const char *path, const struct block_open_opts *o, struct
 	if (o->format) {
 		*out = block_format(o->format);
 		if (!*out)
-			return err_set(err, -EINVAL, "'%s' is not an image format that is known",
+			return err_set(err, -EINVAL, "'%s' is not an image format that is known; "
+						     "'bothy disk formats' lists those",
 				       o->format);
 		return 0;
 	}
@@ -110,7 +111,7 @@ struct block_above {
 };
 
 /* By inode: names may differ. */
-static bool same_file(const char *a, const char *b)
+bool block_same_file(const char *a, const char *b)
 {
 	struct stat sa, sb;
 
@@ -137,7 +138,7 @@ static int check_chain(struct block_node *n, const char *path, const struct bloc
 	if (rc)
 		return rc;
 	for (; above; above = above->up)
-		if (same_file(path, above->n->path))
+		if (block_same_file(path, above->n->path))
 			return err_set(err, -ELOOP, "its chain leads back to '%s'", above->n->path);
 	if (o->depth < BLOCK_MAX_CHAIN)
 		return 0;

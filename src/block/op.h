@@ -31,6 +31,7 @@ struct op_create {
 	const char *backing_path, *backing_format; /* path relative to @path's folder */
 	bool backing_unchecked; /* it need not exist; needs a size */
 	bool overwrite;
+	bool unsynced; /* the caller syncs the files when they are filled */
 	struct block_made *made; /* gets the files that were made; NULL is fine */
 };
 /* *out_len: the size it got. May be NULL. */
@@ -88,7 +89,8 @@ int must_check op_map(const struct op_env *env, const char *path, const char *fo
 				const struct block_node *top), void *opaque, struct err *err);
 
 /* ---- snapshots ---- */
-enum op_snap { OP_SNAP_CREATE, OP_SNAP_APPLY, OP_SNAP_DELETE };
+/* CREATE refuses a name that is there already, ADD (qemu-img's way) does not. */
+enum op_snap { OP_SNAP_CREATE, OP_SNAP_ADD, OP_SNAP_APPLY, OP_SNAP_DELETE };
 int must_check op_snapshot(const struct op_env *env, const char *path, const char *format,
 			   enum op_snap what, const char *name, struct err *err);
 
@@ -112,6 +114,14 @@ int must_check op_commit(const struct op_env *env, const struct op_commit *c, st
 int must_check op_measure(const struct op_env *env, const char *src, const char *src_format,
 			  uint64_t len, const char *format, uint64_t cluster_bytes,
 			  uint64_t *required, uint64_t *fully, struct err *err);
+
+/* ---- usage ---- */
+/* What the image takes; of deleting the snapshots @names together, what it would free.
+ * op_usage_fini() after success. */
+int must_check op_usage(const struct op_env *env, const char *path, const char *format,
+			const char *const *names, size_t nnames, struct block_usage *u,
+			struct err *err);
+void op_usage_fini(struct block_usage *u);
 
 /* ---- for the operations themselves (op_util.c) ---- */
 struct block_open_opts op_open_opts(const struct op_env *env, const char *format, unsigned flags);

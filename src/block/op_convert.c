@@ -233,8 +233,11 @@ static int run(struct copy *k, uint64_t from, struct err *err)
 		op_journal_save(k->journal, k->dst, w.low);
 	if (rc == -ECANCELED)
 		return err_set(err, rc, "stopped");
-	return rc ? err_set(err, rc, "cannot copy '%s' to '%s': %s", k->c->src, k->c->dst,
-			    strerror(-rc))
+	return rc ? err_set(err, rc, "cannot copy '%s' to '%s': %s%s", k->c->src, k->c->dst,
+			    strerror(-rc),
+			    rc != -ENOSPC	? ""
+			    : k->c->resumable	? "; make room there and repeat, it goes on from here"
+						: "; make room there and repeat")
 		  : 0;
 }
 
@@ -258,7 +261,7 @@ static int create_target(struct copy *k, struct err *err)
 				.has_len = true, .round_up = true, .opts = c->opts,
 				.nopts = c->nopts, .backing_path = c->backing_path,
 				.backing_format = c->backing_format, .overwrite = c->overwrite,
-				.made = &k->made };
+				.unsynced = !c->resumable, .made = &k->made };
 	const struct block_format_desc *d = block_format(c->dst_format);
 
 	if (c->compress && d && !d->pwrite_compressed)
@@ -273,8 +276,15 @@ static int open_target(struct copy *k, struct err *err)
 	bool packed;
 	int rc;
 
-	/* Until it is whole the target is nothing anyone relies on: one sync, at the end. */
-	o.cache = k->c->resumable || k->c->into_existing ? k->env->cache : BLOCK_CACHE_UNSAFE;
+	/* Until it is whole the target is nothing anyone relies on, and a failure removes it:
+	 * its tables may be written in any order, and there is one sync, at the end. A
+	 * resumable one keeps the order: what it holds is gone on from after a crash. */
+	if (k->c->resumable || k->c->into_existing) {
+		o.cache = k->env->cache;
+	} else {
+		o.cache = BLOCK_CACHE_UNSAFE;
+		o.flags |= BLOCK_OPEN_FRESH;
+	}
 	rc = block_open(k->c->dst, &o, &k->dst, err);
 	if (rc)
 		return rc;
@@ -297,7 +307,7 @@ static int open_target(struct copy *k, struct err *err)
 
 static bool same_image(const struct op_convert *c)
 {
-	return !strcmp(c->src, c->dst);
+	return !strcmp(c->src, c->dst) || block_same_file(c->src, c->dst);
 }
 
 /* The target is made, or one that a resumable run left is taken up: then *from. */
@@ -327,7 +337,8 @@ int op_convert(const struct op_env *env, const struct op_convert *c, struct err 
 	int rc;
 
 	if (same_image(c))
-		return err_set(err, -EINVAL, "source and target are the same file");
+		return err_set(err, -EINVAL, "source and target are the same file, '%s'; give the "
+					     "target another name", c->src);
 	rc = open_source(&k, err);
 	if (!rc)
 		rc = prepare(&k, &from, err);
@@ -336,8 +347,8 @@ int op_convert(const struct op_env *env, const struct op_convert *c, struct err 
 	if (k.dst && block_close(k.dst) && !rc)
 		rc = err_set(err, -EIO, "cannot write '%s'", c->dst);
 	block_close(k.src);
-	if (!rc && env->cache != BLOCK_CACHE_UNSAFE && !env->host)
-		rc = op_sync_files(&k.made, err);
+	if (!rc && env->cache != BLOCK_CACHE_UNSAFE)
+		rc = op_sync_files(&k.made, env->host, err);
 	if (rc && !c->resumable)
 		block_made_remove(&k.made, env->host);
 	block_made_fini(&k.made);

@@ -5,6 +5,7 @@
 
 #include "src/base/bits.h"
 #include "src/block/op.h"
+#include "src/block/op_priv.h"
 
 /* The backing image must open; from it come the size and the format. */
 static int look_at_backing(const struct op_env *env, const struct op_create *c,
@@ -63,11 +64,13 @@ int op_create(const struct op_env *env, const struct op_create *c, uint64_t *out
 				   .backing_format = c->backing_format, .overwrite = c->overwrite,
 				   .secret = env->secret, .host = env->host,
 				   .progress = env->progress, .made = c->made };
+	struct block_made made = { NULL, 0 };
 	bool has_len = c->has_len;
 	int rc = 0;
 
 	if (!d)
-		return err_set(err, -EINVAL, "'%s' is not an image format that is known", c->format);
+		return err_set(err, -EINVAL, "'%s' is not an image format that is known; "
+					     "'bothy disk formats' lists those", c->format);
 	if (c->backing_path && !*c->backing_path)
 		return err_set(err, -EINVAL, "the backing file's name is empty");
 	if (c->backing_path && !d->backing_ok)
@@ -81,8 +84,17 @@ int op_create(const struct op_env *env, const struct op_create *c, uint64_t *out
 		rc = check_len(c, &bc.len, err);
 	if (!rc)
 		rc = check_room(env, &bc, err);
+	if (!bc.made)
+		bc.made = &made;
 	if (!rc)
 		rc = block_create(d, &bc, err);
+	/* Formats write a new image's tables in any order: it is told of only now. */
+	if (!rc && env->cache != BLOCK_CACHE_UNSAFE && !c->unsynced) {
+		rc = op_sync_files(bc.made, env->host, err);
+		if (rc)
+			block_made_remove(bc.made, env->host);
+	}
+	block_made_fini(&made);
 	if (rc)
 		return err_prefix(err, rc, "cannot create '%s'", c->path);
 	if (out_len)

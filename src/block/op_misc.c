@@ -116,6 +116,19 @@ int op_map(const struct op_env *env, const char *path, const char *format,
 	return rc;
 }
 
+static int name_is_free(struct block_node *n, const char *name, struct err *err)
+{
+	struct block_info i;
+	int rc = block_info(n, &i, err);
+
+	for (size_t k = 0; !rc && k < i.nsnapshots; k++)
+		if (!strcmp(i.snapshots[k].name, name))
+			rc = err_set(err, -EEXIST, "'%s' has a snapshot '%s' already; give another "
+						   "name, or delete that one first", n->path, name);
+	block_info_fini(&i);
+	return rc;
+}
+
 int op_snapshot(const struct op_env *env, const char *path, const char *format, enum op_snap what,
 		const char *name, struct err *err)
 {
@@ -124,7 +137,7 @@ int op_snapshot(const struct op_env *env, const char *path, const char *format, 
 	struct block_node *n;
 	int rc;
 
-	if (what == OP_SNAP_CREATE && (!*name || strlen(name) >= sizeof(s.name)))
+	if (what <= OP_SNAP_ADD && (!*name || strlen(name) >= sizeof(s.name)))
 		return err_set(err, -EINVAL, "a snapshot's name has 1 to %zu bytes",
 			       sizeof(s.name) - 1);
 	rc = block_open(path, &o, &n, err);
@@ -134,11 +147,13 @@ int op_snapshot(const struct op_env *env, const char *path, const char *format, 
 	if (!n->desc->snap_create)
 		rc = err_set(err, -ENOTSUP, "images of format %s have no snapshots inside; use an "
 					    "overlay: 'disk create --backing'", n->desc->name);
-	else if (what == OP_SNAP_CREATE)
-		rc = n->desc->snap_create(n, &s, err);
+	else if (what <= OP_SNAP_ADD)
+		rc = what == OP_SNAP_CREATE ? name_is_free(n, name, err) : 0;
 	else if (what == OP_SNAP_APPLY)
 		rc = n->desc->snap_apply(n, name, err);
 	else
 		rc = n->desc->snap_delete(n, name, err);
+	if (!rc && what <= OP_SNAP_ADD)
+		rc = n->desc->snap_create(n, &s, err);
 	return close_written(n, rc, path, err);
 }

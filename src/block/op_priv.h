@@ -7,7 +7,9 @@
 #include "src/block/op.h"
 
 bool op_reads_zero(const struct block_node *n);
-int must_check op_sync_files(const struct block_made *m, struct err *err);
+/* What was made is on storage. */
+int must_check op_sync_files(const struct block_made *m, const struct block_host *host,
+			     struct err *err);
 
 /* Buffers of one size that pieces of work take and give back: fresh memory for each
  * would cost more than the copying. */

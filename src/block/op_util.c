@@ -110,15 +110,34 @@ bool op_reads_zero(const struct block_node *n)
 	return fstat(fd, &st) == 0 && S_ISREG(st.st_mode);
 }
 
-int op_sync_files(const struct block_made *m, struct err *err)
+static int sync_file(const char *path)
+{
+	int fd = open(path, O_RDONLY | O_CLOEXEC), rc = 0;
+
+	if (fd < 0 || fsync(fd) < 0)
+		rc = -errno;
+	if (fd >= 0)
+		close(fd);
+	return rc;
+}
+
+/* The same where files are not the host's. */
+static int sync_node(const char *path, const struct block_host *host)
+{
+	struct block_node *n;
+	int rc = block_open_proto(path, BLOCK_OPEN_WRITE, BLOCK_CACHE_WRITEBACK, host, &n, NULL);
+
+	if (!rc)
+		rc = block_flush(n);
+	block_close(n);
+	return rc;
+}
+
+int op_sync_files(const struct block_made *m, const struct block_host *host, struct err *err)
 {
 	for (size_t i = 0; i < m->n; i++) {
-		int fd = open(m->paths[i], O_RDONLY | O_CLOEXEC), rc = 0;
+		int rc = host ? sync_node(m->paths[i], host) : sync_file(m->paths[i]);
 
-		if (fd < 0 || fsync(fd) < 0)
-			rc = -errno;
-		if (fd >= 0)
-			close(fd);
 		if (rc)
 			return err_set(err, rc, "cannot write '%s': %s", m->paths[i],
 				       strerror(-rc));

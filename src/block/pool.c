@@ -20,6 +20,7 @@ struct block_pool {
 	struct block_job *head, **tail; /* ready, in order */
 	struct block_job *later;        /* by due time */
 	unsigned max, threads, idle, ready;
+	bool waking; /* a thread was woken and has not looked yet */
 	bool ending;
 };
 
@@ -97,18 +98,23 @@ static struct block_job *next_job(struct block_pool *p, int64_t *wake_ns)
 	return j;
 }
 
+static bool have_thread(struct block_pool *p);
+
 static void *worker(void *opaque)
 {
 	struct block_pool *p = opaque;
 	int64_t wake;
 
 	pthread_mutex_lock(&p->lock);
+	p->waking = false;
 	for (;;) {
 		struct block_job *j = next_job(p, &wake);
 		struct timespec ts;
 		int rc;
 
 		if (j) {
+			if (p->ready)
+				have_thread(p);
 			pthread_mutex_unlock(&p->lock);
 			j->fn(j);
 			pthread_mutex_lock(&p->lock);
@@ -120,6 +126,7 @@ static void *worker(void *opaque)
 		p->idle++;
 		rc = pthread_cond_timedwait(&p->work, &p->lock, &ts);
 		p->idle--;
+		p->waking = false;
 		/* One thread stays while jobs wait for their time. */
 		if (rc == ETIMEDOUT && !p->head && (!p->later || p->idle))
 			break;
@@ -130,7 +137,9 @@ static void *worker(void *opaque)
 	return NULL;
 }
 
-/* Lock held. False: there is no thread at all and none can be had. */
+/* Sees to it that some thread looks for what is ready; that one wakes the next when there
+ * is more than it can take. So a burst of short jobs is one thread's work, and not the
+ * waking of many. Lock held. False: there is no thread at all and none can be had. */
 static bool have_thread(struct block_pool *p)
 {
 	pthread_attr_t attr;
@@ -138,7 +147,10 @@ static bool have_thread(struct block_pool *p)
 	pthread_t t;
 	int rc;
 
-	if (p->idle >= p->ready && p->idle) {
+	if (p->waking)
+		return true;
+	if (p->idle) {
+		p->waking = true;
 		pthread_cond_signal(&p->work);
 		return true;
 	}
@@ -151,6 +163,7 @@ static bool have_thread(struct block_pool *p)
 		pthread_sigmask(SIG_SETMASK, &old, NULL);
 		pthread_attr_destroy(&attr);
 		p->threads += !rc;
+		p->waking = !rc;
 	}
 	return p->threads;
 }

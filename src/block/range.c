@@ -27,6 +27,26 @@ static bool blocked(const struct range_set *s, const struct range *r)
 	return false;
 }
 
+bool range_try_lock(struct range_set *s, struct range *r, uint64_t start, uint64_t end,
+		    bool exclusive)
+{
+	bool got;
+
+	r->start = start;
+	r->end = end;
+	r->exclusive = exclusive;
+	r->waiting = false;
+	r->next = NULL;
+	pthread_mutex_lock(&s->lock);
+	got = !blocked(s, r);
+	if (got) {
+		*s->tail = r;
+		s->tail = &r->next;
+	}
+	pthread_mutex_unlock(&s->lock);
+	return got;
+}
+
 void range_lock(struct range_set *s, struct range *r, uint64_t start, uint64_t end, bool exclusive)
 {
 	r->start = start;

@@ -29,6 +29,9 @@ void range_set_fini(struct range_set *s);
 /* Sleeps until no earlier, overlapping request conflicts. @end may be UINT64_MAX. */
 void range_lock(struct range_set *s, struct range *r, uint64_t start, uint64_t end,
 		bool exclusive);
+/* The same without sleeping: false, and nothing is held, where it would have to. */
+bool range_try_lock(struct range_set *s, struct range *r, uint64_t start, uint64_t end,
+		    bool exclusive);
 void range_unlock(struct range_set *s, struct range *r);
 
 #endif

@@ -20,6 +20,12 @@ static int raw_preadv(struct block_node *n, uint64_t off, size_t len, const stru
 	return block_preadv(n->file, off, len, v, voff);
 }
 
+static int raw_preadv_nowait(struct block_node *n, uint64_t off, size_t len,
+			     const struct block_vec *v, size_t voff)
+{
+	return block_preadv_nowait(n->file, off, len, v, voff);
+}
+
 static int raw_pwritev(struct block_node *n, uint64_t off, size_t len, const struct block_vec *v,
 		       size_t voff)
 {
@@ -90,6 +96,7 @@ const struct block_format_desc block_raw = {
 	.open = raw_open,
 	.create = raw_create,
 	.preadv = raw_preadv,
+	.preadv_nowait = raw_preadv_nowait,
 	.pwritev = raw_pwritev,
 	.zero = raw_zero,
 	.discard = raw_discard,

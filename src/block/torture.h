@@ -24,6 +24,7 @@ struct torture {
 	uint64_t max_cuts;   /* spread over the whole log; 0: every event, four ways */
 	bool backing;        /* over a backing image that is full of data */
 	bool snapshots, resize;
+	bool jobs;           /* external snapshots, streams, commits, mirrors beside the work */
 	bool plant;          /* forget the barriers inside: the tool must notice */
 	const struct block_progress *progress;
 };

@@ -429,7 +429,7 @@ static void put_item(uint8_t *m, unsigned i, const uint8_t *guid, uint32_t off, 
 	st_le32(e + 24, flags);
 }
 
-static int write_metadata(struct block_node *file, uint64_t len, bool fixed)
+static int write_metadata(struct block_node *file, uint64_t len, uint32_t bs, bool fixed)
 {
 	enum { VIRTUAL = 2, REQUIRED = 4 };
 	uint8_t *m = calloc(1, META_ITEMS + 4096);
@@ -444,7 +444,7 @@ static int write_metadata(struct block_node *file, uint64_t len, bool fixed)
 	put_item(m, 2, guid_page83, META_ITEMS + 16, 16, VIRTUAL | REQUIRED);
 	put_item(m, 3, guid_logical, META_ITEMS + 32, 4, VIRTUAL | REQUIRED);
 	put_item(m, 4, guid_physical, META_ITEMS + 36, 4, VIRTUAL | REQUIRED);
-	st_le32(m + META_ITEMS, OUR_BLOCK);
+	st_le32(m + META_ITEMS, bs);
 	st_le32(m + META_ITEMS + 4, fixed ? 1 : 0);
 	st_le64(m + META_ITEMS + 8, len);
 	rc = new_guid(m + META_ITEMS + 16);
@@ -456,23 +456,24 @@ static int write_metadata(struct block_node *file, uint64_t len, bool fixed)
 	return rc;
 }
 
-static int write_bat(struct block_node *file, uint64_t blocks, uint64_t ratio, uint64_t bat_bytes)
+static int write_bat(struct block_node *file, uint64_t blocks, uint64_t ratio, uint32_t bs,
+		     uint64_t bat_bytes)
 {
 	uint64_t at = OUR_BAT + bat_bytes;
 	uint8_t buf[8];
 	int rc = 0;
 
-	for (uint64_t i = 0; i < blocks && !rc; i++, at += OUR_BLOCK) {
+	for (uint64_t i = 0; i < blocks && !rc; i++, at += bs) {
 		st_le64(buf, at | STATE_FULL);
 		rc = block_pwrite(file, OUR_BAT + (i + i / ratio) * 8, buf, 8);
 	}
 	return rc;
 }
 
-static int write_image(struct block_node *file, uint64_t len, bool fixed)
+static int write_image(struct block_node *file, uint64_t len, uint32_t bs, bool fixed)
 {
 	static const char creator[] = "bothy"; /* UTF-16 in the file */
-	uint64_t blocks = (len - 1) / OUR_BLOCK + 1, ratio = (512ULL << 23) / OUR_BLOCK;
+	uint64_t blocks = (len - 1) / bs + 1, ratio = (512ULL << 23) / bs;
 	uint64_t bat_bytes = align_up((blocks + (blocks - 1) / ratio) * 8, MIB);
 	struct vhdx d = { .header_off = HEADER2 };
 	uint8_t id[520] = "vhdxfile";
@@ -498,21 +499,26 @@ static int write_image(struct block_node *file, uint64_t len, bool fixed)
 	if (!rc)
 		rc = write_regions(file, bat_bytes);
 	if (!rc)
-		rc = write_metadata(file, len, fixed);
+		rc = write_metadata(file, len, bs, fixed);
 	if (!rc && fixed)
-		rc = write_bat(file, blocks, ratio, bat_bytes);
+		rc = write_bat(file, blocks, ratio, bs, bat_bytes);
 	if (!rc && fixed)
-		rc = block_zero(file, OUR_BAT + bat_bytes, blocks * OUR_BLOCK, true);
+		rc = block_zero(file, OUR_BAT + bat_bytes, blocks * bs, true);
 	return rc;
 }
 
 static int vhdx_create(const struct block_create *c, struct err *err)
 {
 	const char *sub = block_opt(c, "subformat");
+	uint64_t bs = OUR_BLOCK;
 	struct block_node *file;
 	bool fixed = sub && !strcmp(sub, "fixed");
-	int rc;
+	int rc = block_opt_size(c, "block_size", &bs, err);
 
+	if (rc)
+		return rc;
+	if (bs < MIB || bs > 256 * MIB || bs & (bs - 1))
+		return err_set(err, -EINVAL, "option block_size is a power of two from 1M to 256M");
 	if (sub && !fixed && strcmp(sub, "dynamic"))
 		return err_set(err, -EINVAL, "option subformat is dynamic or fixed, not '%s'", sub);
 	if (!c->len || c->len % BLOCK_SECTOR)
@@ -526,7 +532,7 @@ static int vhdx_create(const struct block_create *c, struct err *err)
 				      err);
 	if (rc)
 		return rc;
-	rc = write_image(file, c->len, fixed);
+	rc = write_image(file, c->len, (uint32_t)bs, fixed);
 	if (block_close(file) && !rc)
 		rc = -EIO;
 	return rc ? err_set(err, rc, "cannot write '%s': %s", c->path, strerror(-rc)) : 0;
@@ -534,6 +540,7 @@ static int vhdx_create(const struct block_create *c, struct err *err)
 
 static const struct block_create_opt vhdx_create_opts[] = {
 	{ "subformat", "dynamic|fixed", "dynamic by default" },
+	{ "block_size", "SIZE", "what is allocated at once: 1M to 256M, a power of two" },
 	{ NULL, NULL, NULL },
 };
 

@@ -179,6 +179,30 @@ static struct bus_map *map_change(const struct bus_map *old, struct bus_range *w
 	return m;
 }
 
+/* Lock held. */
+static void tell_helper(struct bus *b, struct bus_range *r, bool pio, bool there)
+{
+	if (b->helper && (r->ndoorbells || r->late_writes))
+		b->helper->mapped(b->helper->opaque, r, pio, there);
+}
+
+void bus_set_helper(struct bus *b, const struct bus_helper *h)
+{
+	b->helper = h;
+	for (unsigned pio = 0; h && pio < 2; pio++) {
+		const struct bus_map *m = atomic_load(pio ? &b->pio : &b->mmio);
+
+		for (size_t n = 0; n < m->nranges; n++)
+			tell_helper(b, m->ranges[n], pio, true);
+	}
+}
+
+void bus_settle(struct bus *b)
+{
+	if (b->helper)
+		b->helper->settle(b->helper->opaque);
+}
+
 static int add(struct bus *b, struct bus_map *_Atomic *where, struct bus_range *r,
 	       uint64_t limit)
 {
@@ -195,6 +219,7 @@ static int add(struct bus *b, struct bus_map *_Atomic *where, struct bus_range *
 		if (m) {
 			r->mapped = true;
 			publish(b, where, m);
+			tell_helper(b, r, where == &b->pio, true);
 		} else {
 			ret = -ENOMEM;
 		}
@@ -225,6 +250,7 @@ static void del(struct bus *b, struct bus_map *_Atomic *where, struct bus_range 
 
 	bus_lock(b);
 	if (r->mapped) {
+		tell_helper(b, r, where == &b->pio, false);
 		m = map_change(atomic_load(where), NULL, r);
 		if (m) {
 			publish(b, where, m);
@@ -249,6 +275,21 @@ int bus_add_pio(struct bus *b, struct bus_range *r)
 int bus_add_mmio(struct bus *b, struct bus_range *r)
 {
 	return add(b, &b->mmio, r, UINT64_MAX);
+}
+
+const char *bus_pio_owner(struct bus *b, uint16_t port, unsigned len)
+{
+	const char *name = NULL;
+
+	bus_lock(b); /* the map changes under it alone */
+	for (size_t n = 0; n < b->pio->nranges; n++) {
+		const struct bus_range *r = b->pio->ranges[n];
+
+		if (r->start < port + (uint64_t)len && port <= range_last(r))
+			name = r->name;
+	}
+	bus_unlock(b);
+	return name;
 }
 
 void bus_del_pio(struct bus *b, struct bus_range *r)
@@ -454,4 +495,49 @@ void bus_msi(struct bus *b, uint64_t addr, uint32_t data)
 {
 	if (b->msi)
 		b->msi(b->msi_opaque, addr, data);
+}
+
+/*
+ * Idle processors.
+ */
+void bus_idle_ask(struct bus *b, struct bus_idle *h)
+{
+	if (h->asked)
+		return;
+	h->asked = true;
+	h->next = b->idle;
+	b->idle = h;
+	atomic_store(&b->idle_asked, true);
+}
+
+void bus_idle_forget(struct bus *b, struct bus_idle *h)
+{
+	for (struct bus_idle **p = &b->idle; *p; p = &(*p)->next) {
+		if (*p == h) {
+			*p = h->next;
+			break;
+		}
+	}
+	h->asked = false;
+}
+
+void bus_idle(struct bus *b)
+{
+	struct bus_idle *h;
+
+	if (!atomic_load(&b->idle_asked))
+		return;
+	bus_lock(b);
+	atomic_store(&b->idle_asked, false);
+	/* One that asks again within its call waits for the next time. */
+	h = b->idle;
+	b->idle = NULL;
+	while (h) {
+		struct bus_idle *next = h->next;
+
+		h->asked = false;
+		h->fn(h->dev);
+		h = next;
+	}
+	bus_unlock(b);
 }

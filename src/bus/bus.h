@@ -35,6 +35,17 @@ struct bus_ops {
 	bool unlocked;
 };
 
+/*
+ * A write that says no more than "look": an engine may catch it before it gets to the
+ * bus, and make @fd (an eventfd of the device's) readable instead. Where nobody catches
+ * it the range's write() is called as for any other.
+ */
+struct bus_doorbell {
+	uint64_t off; /* from the range's start */
+	uint8_t size; /* of the write: 1, 2, 4; 0: any, memory only */
+	int fd;
+};
+
 struct bus_range { /* owned by the device that adds it; zero-initialise */
 	uint64_t start, len;
 	const struct bus_ops *ops;
@@ -42,6 +53,28 @@ struct bus_range { /* owned by the device that adds it; zero-initialise */
 	const char *name;
 	int priority;  /* where ranges overlap the higher wins; 0 is usual */
 	bool mapped;   /* bus.c's */
+	const struct bus_doorbell *doorbell; /* ndoorbells of them; the device's */
+	unsigned ndoorbells;
+	/* Memory: an engine may keep writes back until something else reaches the bus or
+	 * bus_settle() is called. They come in order. */
+	bool late_writes;
+};
+
+/* An engine that does some of the bus's work itself. Under the device lock. */
+struct bus_helper {
+	/* A range with doorbells or late writes has come to its place, or leaves it. */
+	void (*mapped)(void *opaque, struct bus_range *r, bool pio, bool there);
+	void (*settle)(void *opaque);
+	void *opaque;
+};
+
+/* What a device would do when a processor has nothing to do. The device's; zero-initialise
+ * but for fn and dev. */
+struct bus_idle {
+	void (*fn)(void *dev); /* device lock held */
+	void *dev;
+	struct bus_idle *next;
+	bool asked; /* bus.c's */
 };
 
 struct bus {
@@ -56,6 +89,11 @@ struct bus {
 	/* Where a message-signalled interrupt goes (the local APICs). */
 	void (*msi)(void *opaque, uint64_t addr, uint32_t data);
 	void *msi_opaque;
+	struct bus_idle *idle; /* those that asked */
+	_Atomic bool idle_asked;
+	_Atomic bool halts_unseen; /* processors halt where nobody tells of it: none of those is
+				    * asked, and nothing should be held back for them */
+	const struct bus_helper *helper; /* NULL: none */
 };
 
 struct bus *bus_new(const struct log *log, struct err *err);
@@ -68,8 +106,16 @@ static inline void bus_unlock(struct bus *b) { pthread_mutex_unlock(&b->lock); }
  * ranges of one priority that overlap, the one added first wins. */
 int must_check bus_add_pio(struct bus *b, struct bus_range *r);  /* start+len <= 0x10000 */
 int must_check bus_add_mmio(struct bus *b, struct bus_range *r);
+/* Whose range lies in [port, port + len); NULL: nobody's. */
+const char *bus_pio_owner(struct bus *b, uint16_t port, unsigned len);
 void bus_del_pio(struct bus *b, struct bus_range *r);  /* idempotent */
 void bus_del_mmio(struct bus *b, struct bus_range *r);
+
+/* Device lock held. The helper, which is told of every range that is there already; NULL:
+ * there is none any more. */
+void bus_set_helper(struct bus *b, const struct bus_helper *h);
+/* Device lock held: writes that were kept back are done when it returns. */
+void bus_settle(struct bus *b);
 
 /* Dispatch. Reads of nothing give all ones, writes to nothing are dropped. A
  * port access that crosses ranges is split into bytes. Any thread. */
@@ -77,6 +123,13 @@ uint32_t bus_pio_read(struct bus *b, uint16_t port, unsigned size);
 void bus_pio_write(struct bus *b, uint16_t port, uint32_t val, unsigned size);
 uint64_t bus_mmio_read(struct bus *b, uint64_t gpa, unsigned size);
 void bus_mmio_write(struct bus *b, uint64_t gpa, uint64_t val, unsigned size);
+
+/* Calls @h once when a processor halts next. Some engines never tell: ask a timer, too.
+ * Idempotent; device lock held, as for bus_idle_forget(). */
+void bus_idle_ask(struct bus *b, struct bus_idle *h);
+void bus_idle_forget(struct bus *b, struct bus_idle *h);
+/* A processor halts: who asked is called. Any thread, without the lock. */
+void bus_idle(struct bus *b);
 
 /* A message-signalled interrupt: the write that a device would do
  * (Intel SDM vol. 3, 11.11 "Message Signalled Interrupts"). */

@@ -7,14 +7,17 @@
 #include "src/cpu/cpu.h"
 
 #include <errno.h>
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <time.h>
 
 #include "src/base/bits.h"
 #include "src/bus/bus.h"
 #include "src/cpu/engines.h"
+#include "src/cpu/placement.h"
 #include "src/cpu/x86/access.h"
 #include "src/cpu/x86/apic.h"
 #include "src/cpu/x86/cpuid.h"
@@ -126,8 +129,11 @@ void vcpu_request(struct vcpu *v, uint32_t bits)
 	atomic_store(&v->x86->jit.run_ok, 0);
 	if ((old & bits) == bits)
 		return;
-	if (atomic_load(&v->state) == VCPU_RUNNING)
+	if (atomic_load(&v->state) == VCPU_RUNNING) {
+		if (v->cpus->engine->kick)
+			v->cpus->engine->kick(v);
 		return;
+	}
 	pthread_mutex_lock(&v->lock);
 	pthread_cond_signal(&v->wake);
 	pthread_mutex_unlock(&v->lock);
@@ -136,10 +142,17 @@ void vcpu_request(struct vcpu *v, uint32_t bits)
 /*
  * One vCPU's thread.
  */
+static void sync(struct vcpu *v)
+{
+	if (v->cpus->engine->sync)
+		v->cpus->engine->sync(v);
+}
+
 static void take_init(struct vcpu *v)
 {
 	struct x86_cpu *c = v->x86;
 
+	sync(v);
 	x86_reset(c, true);
 	apic_reset(c->apic, true);
 	c->halted = false;
@@ -152,6 +165,7 @@ static void take_sipi(struct vcpu *v)
 
 	if (!c->wait_sipi)
 		return;
+	sync(v);
 	x86_load_seg_real(c, X86_CS, (uint16_t)(atomic_load(&v->sipi_vector) << 8));
 	c->rip = 0;
 	c->wait_sipi = false;
@@ -179,16 +193,92 @@ static void take_requests(struct vcpu *v)
 	}
 }
 
+/*
+ * A halted processor that will be woken in a moment waits for it awake: a thread that
+ * sleeps takes some ten microseconds to come back, more than most of what processors of one
+ * machine ask of each other. How long that is tried follows from how soon the wakes came
+ * of late; an idle machine's processors sleep at once.
+ */
+#define POLL_FIRST_NS 10000
+#define POLL_MAX_NS 200000
+
+static int64_t now_ns(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return (int64_t)ts.tv_sec * 1000000000 + ts.tv_nsec;
+}
+
+/* Idleness: of a few seconds all but hundredths slept. Not counted is what other programs
+ * kept it from running. */
+#define IDLE_WINDOW_NS 5000000000
+#define IDLE_BUSY_PERCENT 3
+
+static void watch_idleness(struct vcpu *v, int64_t now)
+{
+	int64_t window = now - v->window_ns, cpu;
+	struct timespec ts;
+
+	if (window < IDLE_WINDOW_NS)
+		return;
+	clock_gettime(CLOCK_THREAD_CPUTIME_ID, &ts);
+	cpu = (int64_t)ts.tv_sec * 1000000000 + ts.tv_nsec;
+	if (v->window_ns && (cpu - v->window_cpu_ns) * 100 < window * IDLE_BUSY_PERCENT &&
+	    v->cpus->engine->idle)
+		v->cpus->engine->idle(v);
+	v->window_ns = now;
+	v->window_cpu_ns = cpu;
+}
+
+static bool poll_request(struct vcpu *v, uint32_t interesting)
+{
+	int64_t end;
+
+	if (!v->poll_ns)
+		return false;
+	end = now_ns() + v->poll_ns;
+	do {
+		for (unsigned n = 0; n < 50; n++) {
+			if (atomic_load_explicit(&v->x86->request, memory_order_acquire) & interesting)
+				return true;
+			__builtin_ia32_pause();
+		}
+	} while (now_ns() < end);
+	return false;
+}
+
+/* It slept for @slept_ns after polling in vain. */
+static void tune_polling(struct vcpu *v, int64_t slept_ns)
+{
+	if (v->cpus->count > v->cpus->host_cpus || slept_ns > POLL_MAX_NS)
+		v->poll_ns = 0;
+	else
+		v->poll_ns = v->poll_ns ? min_of(v->poll_ns * 2, (int64_t)POLL_MAX_NS) : POLL_FIRST_NS;
+}
+
 /* Sleeps until a request that can end the sleep comes. */
 static void sleep_until_request(struct vcpu *v, uint32_t interesting)
 {
 	struct x86_cpu *c = v->x86;
+	int64_t start_ns, end_ns;
 
+	/* What a device held back for more of its kind may be what is waited for. */
+	if (!c->wait_sipi && v->cpus->bus)
+		bus_idle(v->cpus->bus);
 	atomic_store(&v->state, c->wait_sipi ? VCPU_WAIT_SIPI : VCPU_HALTED);
+	if (!c->wait_sipi && poll_request(v, interesting)) {
+		atomic_store(&v->state, VCPU_RUNNING);
+		return;
+	}
+	start_ns = now_ns();
 	pthread_mutex_lock(&v->lock);
 	while (!(atomic_load(&c->request) & interesting))
 		pthread_cond_wait(&v->wake, &v->lock);
 	pthread_mutex_unlock(&v->lock);
+	end_ns = now_ns();
+	tune_polling(v, end_ns - start_ns);
+	watch_idleness(v, end_ns);
 	atomic_store(&v->state, VCPU_RUNNING);
 }
 
@@ -198,6 +288,7 @@ static void *vcpu_main(void *opaque)
 	struct cpus *s = v->cpus;
 	struct x86_cpu *c = v->x86;
 
+	vcpu_placed(v);
 	for (;;) {
 		bool stop;
 
@@ -214,14 +305,16 @@ static void *vcpu_main(void *opaque)
 			break;
 
 		take_requests(v);
-		if (!c->wait_sipi &&
-		    !(c->halted && !(atomic_load(&c->request) | c->recheck)))
+		if (s->engine_sleeps ||
+		    (!c->wait_sipi && !(c->halted && !(atomic_load(&c->request) | c->recheck))))
 			s->engine->run(v);
 
 		pthread_mutex_lock(&s->gate);
 		leave_locked(s);
 		pthread_mutex_unlock(&s->gate);
 
+		if (s->engine_sleeps)
+			continue;
 		if (c->wait_sipi)
 			sleep_until_request(v, ~(uint32_t)(X86_REQ_INTR | X86_REQ_NMI | X86_REQ_SMI));
 		else if (c->halted)
@@ -254,7 +347,12 @@ static void map_changed(void *opaque)
 
 static void msi(void *opaque, uint64_t addr, uint32_t data)
 {
-	apic_msi(opaque, addr, data);
+	struct cpus *s = opaque;
+
+	if (s->engine_msi)
+		s->engine_msi(s, addr, data);
+	else
+		apic_msi(s, addr, data);
 }
 
 static int vcpu_init(struct cpus *s, unsigned n, struct err *err)
@@ -273,12 +371,23 @@ static int vcpu_init(struct cpus *s, unsigned n, struct err *err)
 	v->x86->index = n;
 	v->x86->log = s->log;
 	cpu_model_apply(s->model, v->x86);
+	if (s->engine_features && cpu_model_limit(s->model, v->x86, s->engine_features, err) < 0)
+		return -ENOTSUP;
+	if (s->saved_features)
+		cpu_model_as_saved(s->model, v->x86, s->saved_features);
 	v->x86->apic = apic_new(v->x86, s, n);
 	if (!v->x86->apic)
 		return err_set(err, -ENOMEM, "out of memory for the local APIC of vCPU %u", n);
 	x86_reset(v->x86, false);
 	v->x86->wait_sipi = n != 0;
 	return s->engine->vcpu_init ? s->engine->vcpu_init(v, err) : 0;
+}
+
+static unsigned usable_cpus(void)
+{
+	cpu_set_t set;
+
+	return sched_getaffinity(0, sizeof(set), &set) == 0 ? (unsigned)CPU_COUNT(&set) : 1;
 }
 
 struct cpus *cpus_new(const struct cpus_config *cfg, struct err *err)
@@ -292,7 +401,15 @@ struct cpus *cpus_new(const struct cpus_config *cfg, struct err *err)
 	s->vtime = cfg->vtime;
 	s->log = cfg->log;
 	s->engine = cfg->engine;
+	s->options = cfg->options;
+	s->engine_anyway = cfg->engine_anyway;
+	s->dirty_ring = cfg->dirty_ring;
+	s->irqchip = cfg->irqchip;
+	s->saved_features = cfg->saved_features;
+	s->affinity = cfg->affinity;
+	s->nice = cfg->nice;
 	s->a20_mask = ~0ull;
+	s->host_cpus = usable_cpus();
 	s->paused = true;
 	s->total = cfg->count;
 	s->tsc_hz = x86_host_tsc_hz();
@@ -304,8 +421,13 @@ struct cpus *cpus_new(const struct cpus_config *cfg, struct err *err)
 	s->vcpu = calloc(cfg->count, sizeof(*s->vcpu));
 	if (!s->vcpu)
 		goto no_memory;
-	if (s->engine->usable && s->engine->usable(err) != 0)
+	if (!s->engine_anyway && s->engine->usable && s->engine->usable(err) != 0)
 		goto fail;
+	if (!s->engine->translates && (s->options.trace_blocks || s->options.perf_map)) {
+		err_set(err, -EINVAL, "--%s: the engine %s translates nothing; use --engine jit",
+			s->options.trace_blocks ? "trace-blocks" : "perf-map", s->engine->name);
+		goto fail;
+	}
 	if (s->engine->vm_init && s->engine->vm_init(s, err) != 0)
 		goto fail;
 	s->engine_ready = true;
@@ -371,6 +493,11 @@ int cpus_start(struct cpus *s, struct err *err)
 		v->started = true;
 		snprintf(name, sizeof(name), "vcpu%u", n);
 		pthread_setname_np(v->thread, name);
+		r = vcpu_place(v, err);
+		if (r < 0) {
+			cpus_stop(s);
+			return r;
+		}
 	}
 	return 0;
 }
@@ -378,6 +505,10 @@ int cpus_start(struct cpus *s, struct err *err)
 void cpus_resume(struct cpus *s)
 {
 	pthread_mutex_lock(&s->gate);
+	/* An engine that has the APICs itself takes INIT and SIPI itself; those that came
+	 * before it had them are done before any vCPU of it runs. */
+	for (unsigned n = 0; s->engine_sleeps && s->paused && !s->inside && n < s->count; n++)
+		take_requests(&s->vcpu[n]);
 	s->paused = false;
 	pthread_cond_broadcast(&s->gate_changed);
 	pthread_mutex_unlock(&s->gate);
@@ -419,6 +550,7 @@ void cpus_stop(struct cpus *s)
 
 void cpus_reset(struct cpus *s)
 {
+	cpus_sync(s);
 	for (unsigned n = 0; n < s->count; n++) {
 		struct x86_cpu *c = s->vcpu[n].x86;
 
@@ -431,6 +563,134 @@ void cpus_reset(struct cpus *s)
 		pthread_cond_signal(&s->vcpu[n].wake);
 		pthread_mutex_unlock(&s->vcpu[n].lock);
 	}
+}
+
+/*
+ * State and hand-over.
+ */
+static const struct state_field vcpu_fields[] = {
+	STATE_U8(struct vcpu, sipi_vector, 1),
+	STATE_END
+};
+
+const struct state_desc vcpu_state = { .name = "vcpu", .version = 1, .fields = vcpu_fields };
+
+void cpus_sync(struct cpus *s)
+{
+	for (unsigned n = 0; n < s->count; n++)
+		sync(&s->vcpu[n]);
+	if (s->engine->sync_vm)
+		s->engine->sync_vm(s);
+}
+
+/* What one engine keeps of a machine and its vCPUs. */
+struct engine_side {
+	const struct engine_desc *engine;
+	void *vm_priv;
+	bool sleeps, tag_code;
+	struct { void *vcpu_priv, *x86_priv; } *cpu; /* one for each vCPU */
+};
+
+/* Takes the engine's own out of the complex, so that another may put its own there. */
+static void side_take(struct cpus *s, struct engine_side *side)
+{
+	side->engine = s->engine;
+	side->vm_priv = s->engine_priv;
+	side->sleeps = s->engine_sleeps;
+	side->tag_code = s->vcpu[0].x86->tag_code;
+	for (unsigned n = 0; n < s->count; n++) {
+		struct vcpu *v = &s->vcpu[n];
+
+		pthread_mutex_lock(&v->lock); /* kick() looks at it */
+		side->cpu[n].vcpu_priv = v->engine_priv;
+		side->cpu[n].x86_priv = v->x86->engine_priv;
+		v->engine_priv = v->x86->engine_priv = NULL;
+		pthread_mutex_unlock(&v->lock);
+		v->x86->tag_code = false;
+	}
+	s->engine_priv = NULL;
+	s->engine_sleeps = false;
+}
+
+static void side_put(struct cpus *s, const struct engine_side *side)
+{
+	s->engine = side->engine;
+	s->engine_priv = side->vm_priv;
+	s->engine_sleeps = side->sleeps;
+	for (unsigned n = 0; n < s->count; n++) {
+		struct vcpu *v = &s->vcpu[n];
+
+		pthread_mutex_lock(&v->lock);
+		v->engine_priv = side->cpu[n].vcpu_priv;
+		v->x86->engine_priv = side->cpu[n].x86_priv;
+		pthread_mutex_unlock(&v->lock);
+		v->x86->tag_code = side->tag_code;
+	}
+}
+
+/* Frees what the engine in place has, of @cpus vCPUs. */
+static void engine_fini(struct cpus *s, unsigned cpus)
+{
+	for (unsigned n = 0; n < cpus; n++)
+		if (s->engine->vcpu_fini)
+			s->engine->vcpu_fini(&s->vcpu[n]);
+	if (s->engine->vm_fini)
+		s->engine->vm_fini(s);
+}
+
+static int engine_init(struct cpus *s, const struct engine_desc *e, struct err *err)
+{
+	int ret;
+
+	s->engine = e;
+	ret = e->vm_init ? e->vm_init(s, err) : 0;
+	for (unsigned n = 0; n < s->count && ret == 0; n++) {
+		ret = e->vcpu_init ? e->vcpu_init(&s->vcpu[n], err) : 0;
+		if (ret != 0)
+			engine_fini(s, n);
+	}
+	return ret;
+}
+
+int cpus_set_engine(struct cpus *s, const struct engine_desc *e, struct err *err)
+{
+	struct engine_side old, new;
+	int ret;
+
+	if (e == s->engine)
+		return 0;
+	if (!s->engine_anyway && e->usable && (ret = e->usable(err)) != 0)
+		return ret;
+	old.cpu = calloc(s->count, sizeof(*old.cpu));
+	new.cpu = calloc(s->count, sizeof(*new.cpu));
+	if (!old.cpu || !new.cpu) {
+		ret = err_set(err, -ENOMEM, "out of memory for another engine");
+		goto out;
+	}
+	cpus_sync(s);
+	side_take(s, &old);
+	ret = engine_init(s, e, err);
+	if (ret == 0) {
+		/* Only now is the old one done with. */
+		side_take(s, &new);
+		side_put(s, &old);
+		engine_fini(s, s->count);
+		side_put(s, &new);
+	} else {
+		side_put(s, &old);
+	}
+	for (unsigned n = 0; n < s->count; n++) {
+		struct x86_cpu *c = s->vcpu[n].x86;
+
+		x86_tlb_flush_all(c);
+		x86_update_mode(c);
+		c->recheck = true;
+		atomic_store(&c->jit.run_ok, 0);
+	}
+out:
+	free(old.cpu);
+	free(new.cpu);
+	return ret;
 }
 
 const struct engine_desc *engine_lookup(const char *name)

@@ -9,18 +9,15 @@
 
 #include "src/base/bits.h"
 #include "src/base/loop.h"
+#include "src/base/uuid.h"
 #include "src/base/version.h"
 #include "src/cpu/cpu.h"
 #include "src/cpu/x86/x86.h"
 #include "src/ctl/ctl_priv.h"
 #include "src/vm/vm.h"
 
-#define CTL_COMMAND(name, fn, ...) static ctl_handler fn;
-#include "api/control.def"
-#undef CTL_COMMAND
-
 #define CTL_ARG(...) { __VA_ARGS__ }
-#define CTL_COMMAND(name, fn, ...) { name, fn, { __VA_ARGS__ } },
+#define CTL_COMMAND(name, fn, ...) { name, ctl_##fn, { __VA_ARGS__ } },
 const struct ctl_command ctl_commands[] = {
 #include "api/control.def"
 };
@@ -28,56 +25,41 @@ const struct ctl_command ctl_commands[] = {
 #undef CTL_ARG
 const size_t ctl_command_count = array_size(ctl_commands);
 
-static void add_text(struct json_object *o, const char *key, const char *value)
-{
-	json_object_object_add(o, key, json_object_new_string(value));
-}
-
-static void add_int(struct json_object *o, const char *key, int64_t value)
-{
-	json_object_object_add(o, key, json_object_new_int64(value));
-}
-
-static void add_bool(struct json_object *o, const char *key, bool value)
-{
-	json_object_object_add(o, key, json_object_new_boolean(value));
-}
-
 struct json_object *ctl_version(void)
 {
 	struct json_object *v = json_object_new_object(), *n = json_object_new_object();
 
-	add_int(n, "micro", BOTHY_VERSION_MICRO);
-	add_int(n, "minor", BOTHY_VERSION_MINOR);
-	add_int(n, "major", BOTHY_VERSION_MAJOR);
+	ctl_add_int(n, "micro", BOTHY_VERSION_MICRO);
+	ctl_add_int(n, "minor", BOTHY_VERSION_MINOR);
+	ctl_add_int(n, "major", BOTHY_VERSION_MAJOR);
 	json_object_object_add(v, "qemu", n);
-	add_text(v, "package", "bothy " BOTHY_VERSION);
+	ctl_add_text(v, "package", "bothy " BOTHY_VERSION);
 	return v;
 }
 
 /* Here for its entry in the list; ctl.c ends the negotiation. */
-static int qmp_capabilities(struct vm *vm, struct json_object *args, struct json_object **ret,
+int ctl_qmp_capabilities(struct vm *vm, struct json_object *args, struct json_object **ret,
 			    struct err *err)
 {
 	return err_set(err, -EALREADY, "Capabilities negotiation is already complete, command "
 		       "ignored");
 }
 
-static int query_version(struct vm *vm, struct json_object *args, struct json_object **ret,
+int ctl_query_version(struct vm *vm, struct json_object *args, struct json_object **ret,
 			 struct err *err)
 {
 	*ret = ctl_version();
 	return 0;
 }
 
-static int query_commands(struct vm *vm, struct json_object *args, struct json_object **ret,
+int ctl_query_commands(struct vm *vm, struct json_object *args, struct json_object **ret,
 			  struct err *err)
 {
 	*ret = json_object_new_array();
 	for (size_t i = 0; i < ctl_command_count; i++) {
 		struct json_object *o = json_object_new_object();
 
-		add_text(o, "name", ctl_commands[i].name);
+		ctl_add_text(o, "name", ctl_commands[i].name);
 		json_object_array_add(*ret, o);
 	}
 	return 0;
@@ -88,46 +70,76 @@ static const char *state_name(const struct vm *vm)
 	switch (vm_state(vm)) {
 	case VM_PRELAUNCH: return "prelaunch";
 	case VM_RUNNING: return vm_panicked(vm) ? "guest-panicked" : "running";
-	case VM_PAUSED: return "paused";
+	case VM_PAUSED: return vm_io_error(vm) ? "io-error"
+			     : vm_watchdog_paused(vm) ? "watchdog" : "paused";
 	case VM_SHUTDOWN: break;
 	}
 	return "shutdown";
 }
 
-static int query_status(struct vm *vm, struct json_object *args, struct json_object **ret,
+int ctl_query_status(struct vm *vm, struct json_object *args, struct json_object **ret,
 			struct err *err)
 {
 	*ret = json_object_new_object();
-	add_text(*ret, "status", state_name(vm));
-	add_bool(*ret, "singlestep", false);
-	add_bool(*ret, "running", vm_state(vm) == VM_RUNNING);
+	ctl_add_text(*ret, "status", state_name(vm));
+	ctl_add_bool(*ret, "singlestep", false);
+	ctl_add_bool(*ret, "running", vm_state(vm) == VM_RUNNING);
 	return 0;
 }
 
-static int stop(struct vm *vm, struct json_object *args, struct json_object **ret, struct err *err)
+int ctl_stop(struct vm *vm, struct json_object *args, struct json_object **ret, struct err *err)
 {
 	vm_pause(vm);
 	return 0;
 }
 
-static int cont(struct vm *vm, struct json_object *args, struct json_object **ret, struct err *err)
+int ctl_cont(struct vm *vm, struct json_object *args, struct json_object **ret, struct err *err)
 {
 	vm_resume(vm);
 	return 0;
 }
 
-static int system_reset(struct vm *vm, struct json_object *args, struct json_object **ret,
+int ctl_system_reset(struct vm *vm, struct json_object *args, struct json_object **ret,
 			struct err *err)
 {
 	vm_reset(vm, VM_REASON_HOST_RESET);
 	return 0;
 }
 
-static int system_powerdown(struct vm *vm, struct json_object *args, struct json_object **ret,
+int ctl_system_powerdown(struct vm *vm, struct json_object *args, struct json_object **ret,
 			    struct err *err)
 {
 	vm_power_button(vm);
 	return 0;
+}
+
+int ctl_inject_nmi(struct vm *vm, struct json_object *args, struct json_object **ret,
+		      struct err *err)
+{
+	vm_inject_nmi(vm);
+	return 0;
+}
+
+int ctl_query_uuid(struct vm *vm, struct json_object *args, struct json_object **ret,
+		      struct err *err)
+{
+	char text[UUID_TEXT];
+
+	uuid_print(vm_uuid(vm), text);
+	*ret = json_object_new_object();
+	ctl_add_text(*ret, "UUID", text);
+	return 0;
+}
+
+static const char *text_arg(struct json_object *args, const char *key)
+{
+	return json_object_get_string(json_object_object_get(args, key));
+}
+
+int ctl_watchdog_set_action(struct vm *vm, struct json_object *args, struct json_object **ret,
+			       struct err *err)
+{
+	return vm_watchdog_set(vm, text_arg(args, "action"), err);
 }
 
 static void end_now(void *opaque)
@@ -136,9 +148,61 @@ static void end_now(void *opaque)
 }
 
 /* The answer goes out before the SHUTDOWN event. */
-static int quit(struct vm *vm, struct json_object *args, struct json_object **ret, struct err *err)
+int ctl_quit(struct vm *vm, struct json_object *args, struct json_object **ret, struct err *err)
 {
-	loop_post(vm_loop(vm), end_now, vm);
+	uint64_t done, total;
+
+	if (vm_saving(vm, &done, &total))
+		vm_end(vm, VM_REASON_HOST_QUIT); /* when that is broken off */
+	else
+		loop_post(vm_loop(vm), end_now, vm);
+	return 0;
+}
+
+int ctl_query_save(struct vm *vm, struct json_object *args, struct json_object **ret,
+		   struct err *err)
+{
+	uint64_t done, total;
+	bool saving = vm_saving(vm, &done, &total);
+
+	*ret = json_object_new_object();
+	ctl_add_text(*ret, "status", saving ? "active" : "none");
+	ctl_add_int(*ret, "done", (int64_t)done);
+	ctl_add_int(*ret, "total", (int64_t)total);
+	return 0;
+}
+
+int ctl_save(struct vm *vm, struct json_object *args, struct json_object **ret, struct err *err)
+{
+	const char *then = text_arg(args, "then");
+	bool running = vm_state(vm) == VM_RUNNING;
+	int r;
+
+	if (then && strcmp(then, "continue") && strcmp(then, "stop") && strcmp(then, "quit"))
+		return err_set(err, -EINVAL, "Invalid parameter '%s'; then is 'continue', 'stop' or "
+			       "'quit'", then);
+	/* Stopped first: what is saved is where it stops. */
+	if (then && strcmp(then, "continue"))
+		vm_pause(vm);
+	r = vm_save(vm, text_arg(args, "file"), err);
+	if (r < 0 && running)
+		vm_resume(vm);
+	if (r == 0 && then && !strcmp(then, "quit"))
+		loop_post(vm_loop(vm), end_now, vm);
+	return r;
+}
+
+int ctl_engine(struct vm *vm, struct json_object *args, struct json_object **ret,
+		  struct err *err)
+{
+	int64_t pause_ns;
+	int r = vm_set_engine(vm, text_arg(args, "name"), &pause_ns, err);
+
+	if (r < 0)
+		return r;
+	*ret = json_object_new_object();
+	ctl_add_text(*ret, "engine", vm_cpus(vm)->engine->name);
+	ctl_add_int(*ret, "pause-ns", pause_ns);
 	return 0;
 }
 
@@ -153,7 +217,7 @@ static int thread_id(const struct vcpu *v)
 	return ~(clock >> 3);
 }
 
-static int query_cpus_fast(struct vm *vm, struct json_object *args, struct json_object **ret,
+int ctl_query_cpus_fast(struct vm *vm, struct json_object *args, struct json_object **ret,
 			   struct err *err)
 {
 	struct cpus *s = vm_cpus(vm);
@@ -164,13 +228,13 @@ static int query_cpus_fast(struct vm *vm, struct json_object *args, struct json_
 		char path[48];
 
 		snprintf(path, sizeof(path), "/machine/unattached/device[%u]", i);
-		add_int(o, "cpu-index", i);
-		add_text(o, "qom-path", path);
-		add_int(o, "thread-id", thread_id(&s->vcpu[i]));
-		add_text(o, "target", "x86_64");
-		add_int(p, "core-id", i);
-		add_int(p, "thread-id", 0);
-		add_int(p, "socket-id", 0);
+		ctl_add_int(o, "cpu-index", i);
+		ctl_add_text(o, "qom-path", path);
+		ctl_add_int(o, "thread-id", thread_id(&s->vcpu[i]));
+		ctl_add_text(o, "target", "x86_64");
+		ctl_add_int(p, "core-id", i);
+		ctl_add_int(p, "thread-id", 0);
+		ctl_add_int(p, "socket-id", 0);
 		json_object_object_add(o, "props", p);
 		json_object_array_add(*ret, o);
 	}
@@ -192,8 +256,8 @@ static void add_stat(struct json_object *stats, const char *name, int64_t value)
 {
 	struct json_object *o = json_object_new_object();
 
-	add_text(o, "name", name);
-	add_int(o, "value", value);
+	ctl_add_text(o, "name", name);
+	ctl_add_int(o, "value", value);
 	json_object_array_add(stats, o);
 }
 
@@ -202,16 +266,21 @@ static void vcpu_stats(struct cpus *s, struct json_object *list)
 	for (unsigned i = 0; i < s->count; i++) {
 		struct json_object *o = json_object_new_object(), *st = json_object_new_array();
 		const struct vcpu *v = &s->vcpu[i];
+		struct engine_stat counters[ENGINE_STATS_MAX];
+		unsigned count;
 		char path[48];
 
 		snprintf(path, sizeof(path), "/machine/unattached/device[%u]", i);
-		add_text(o, "provider", "bothy");
-		add_text(o, "qom-path", path);
+		ctl_add_text(o, "provider", "bothy");
+		ctl_add_text(o, "qom-path", path);
 		/* Read while it runs: a count may be an instant old, never torn. */
 		add_stat(st, "instructions",
 			 (int64_t)__atomic_load_n(&v->x86->insn_count, __ATOMIC_RELAXED));
 		add_stat(st, "host-cpu-ns", thread_cpu_ns(v));
 		add_stat(st, "halted", atomic_load(&v->state) == VCPU_HALTED);
+		count = cpus_stats(s, i, counters);
+		for (unsigned k = 0; k < count; k++)
+			add_stat(st, counters[k].name, (int64_t)counters[k].value);
 		json_object_object_add(o, "stats", st);
 		json_object_array_add(list, o);
 	}
@@ -224,14 +293,14 @@ static void vm_stats(struct vm *vm, struct json_object *list)
 	struct timespec ts;
 
 	clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &ts);
-	add_text(o, "provider", "bothy");
+	ctl_add_text(o, "provider", "bothy");
 	add_stat(st, "host-cpu-ns", (int64_t)ts.tv_sec * 1000000000 + ts.tv_nsec);
 	add_stat(st, "memory-reserved-bytes", (int64_t)s->mem->used);
 	json_object_object_add(o, "stats", st);
 	json_object_array_add(list, o);
 }
 
-static int query_stats(struct vm *vm, struct json_object *args, struct json_object **ret,
+int ctl_query_stats(struct vm *vm, struct json_object *args, struct json_object **ret,
 		       struct err *err)
 {
 	const char *target = json_object_get_string(json_object_object_get(args, "target"));

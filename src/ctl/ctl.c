@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <json-c/json.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -11,6 +12,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "src/base/accept.h"
 #include "src/base/bits.h"
 #include "src/base/loop.h"
 #include "src/ctl/ctl_priv.h"
@@ -18,7 +20,7 @@
 #include "src/vm/vm.h"
 
 #define JSON_DEPTH 32
-#define CLIENTS_MAX 16
+#define CLIENTS_MAX 256
 
 struct ctl_client {
 	struct ctl *ctl;
@@ -38,6 +40,7 @@ struct ctl {
 	struct ctl_client *clients;
 	struct vm_listener listener;
 	unsigned count;
+	struct acceptor socket; /* where more clients come */
 };
 
 /*
@@ -186,6 +189,18 @@ static int negotiate(struct ctl_client *cl, struct json_object *args, struct err
 	return 0;
 }
 
+/* A machine that is being written down is not touched. */
+static int may_run(struct vm *vm, const char *name, struct err *err)
+{
+	uint64_t done, total;
+
+	if (!vm_saving(vm, &done, &total) || strncmp(name, "query-", 6) == 0 ||
+	    strcmp(name, "qmp_capabilities") == 0 || strcmp(name, "quit") == 0)
+		return 0;
+	return err_set(err, -EBUSY, "the machine is being saved; try again when that is done "
+		       "(query-save tells how far it is), or break it off with quit");
+}
+
 static void execute(struct ctl_client *cl, const char *name, struct json_object *args,
 		    struct json_object *id)
 {
@@ -205,6 +220,8 @@ static void execute(struct ctl_client *cl, const char *name, struct json_object 
 		return;
 	}
 	r = check_args(cmd, args, &err);
+	if (r == 0)
+		r = may_run(cl->ctl->vm, name, &err);
 	if (r == 0)
 		r = capabilities && !cl->negotiated ? negotiate(cl, args, &err)
 						    : cmd->fn(cl->ctl->vm, args, &ret, &err);
@@ -263,6 +280,10 @@ static int one_line(void *opaque, char *line, size_t len)
 
 	if (strspn(line, " \t") == len)
 		return 0; /* an empty line */
+	if (strlen(line) != len) { /* the parser would end there */
+		send_error(cl, NULL, "GenericError", "JSON parse error: a NUL byte");
+		return cl->gone ? -EPIPE : 0;
+	}
 	tok = json_tokener_new_ex(JSON_DEPTH);
 	if (!tok) {
 		client_gone(cl);
@@ -335,6 +356,8 @@ static void client_event(void *opaque, uint32_t events)
 	struct vm *vm = cl->ctl->vm;
 	bool end;
 
+	if (cl->busy)
+		return; /* its command takes long, and this is in the midst of it */
 	cl->busy = true;
 	if (!cl->gone && events & EPOLLOUT)
 		client_flush(cl);
@@ -382,7 +405,8 @@ static struct json_object *event_json(const struct vm_event *ev)
 	json_object_object_add(t, "seconds", json_object_new_int64(ts.tv_sec));
 	json_object_object_add(t, "microseconds", json_object_new_int64(ts.tv_nsec / 1000));
 	json_object_object_add(o, "timestamp", t);
-	json_object_object_add(o, "event", json_object_new_string(event_names[ev->type]));
+	json_object_object_add(o, "event", json_object_new_string(
+		ev->type == VM_EVENT_NAMED ? ev->name : event_names[ev->type]));
 	if (ev->type == VM_EVENT_SHUTDOWN || ev->type == VM_EVENT_RESET) {
 		json_object_object_add(data, "guest",
 				       json_object_new_boolean(vm_reason_is_guest(ev->reason)));
@@ -390,6 +414,9 @@ static struct json_object *event_json(const struct vm_event *ev)
 				       json_object_new_string(vm_reason_name(ev->reason)));
 	} else if (ev->type == VM_EVENT_PANICKED) {
 		json_object_object_add(data, "action", json_object_new_string("run"));
+	} else if (ev->type == VM_EVENT_NAMED && ev->data) {
+		json_object_put(data);
+		data = json_object_get(ev->data);
 	} else {
 		json_object_put(data);
 		return o;
@@ -424,6 +451,7 @@ struct ctl *ctl_new(struct vm *vm, struct err *err)
 		return NULL;
 	}
 	c->vm = vm;
+	c->socket = (struct acceptor){ -1, -1 };
 	c->listener = (struct vm_listener){ .event = vm_told, .opaque = c };
 	vm_listen(vm, &c->listener);
 	return c;
@@ -433,6 +461,9 @@ void ctl_free(struct ctl *c)
 {
 	if (!c)
 		return;
+	if (c->socket.fd >= 0)
+		loop_fd_del(vm_loop(c->vm), c->socket.fd);
+	acceptor_fini(&c->socket);
 	while (c->clients)
 		client_free(c->clients);
 	free(c);
@@ -466,9 +497,59 @@ int ctl_add_client(struct ctl *c, int fd, bool owner, struct err *err)
 	json_object_object_add(qmp, "capabilities", json_object_new_array());
 	json_object_object_add(hello, "QMP", qmp);
 	client_send_json(cl, hello);
+	if (!cl->gone)
+		loop_fd_urgent(vm_loop(c->vm), fd);
 	if (cl->gone) {
 		client_free(cl);
 		return err_set(err, -EPIPE, "the control channel's other end is closed");
 	}
+	return 0;
+}
+
+/* One that finds no room is told why. */
+static void refuse(int fd, const char *why)
+{
+	char line[256];
+	int n = snprintf(line, sizeof(line), "{\"error\": {\"class\": \"GenericError\", \"desc\": "
+			 "\"%s\"}}\n", why);
+
+	if (send(fd, line, (size_t)n, MSG_DONTWAIT | MSG_NOSIGNAL) < 0)
+		return; /* gone already */
+}
+
+static void refuse_for_files(int fd)
+{
+	refuse(fd, "the machine's process has as many files open as it may; raise its limit "
+	       "(ulimit -n)");
+}
+
+static void listener_event(void *opaque, uint32_t events)
+{
+	struct ctl *c = opaque;
+	int fd = acceptor_take(&c->socket, refuse_for_files);
+	struct err err = { "" };
+
+	if (fd < 0)
+		return;
+	if (c->count == CLIENTS_MAX) {
+		refuse(fd, "the machine has as many control clients as it takes; close one first");
+		close(fd);
+		return;
+	}
+	if (ctl_add_client(c, fd, false, &err) < 0)
+		return; /* gone already, or out of memory: it sees the end */
+}
+
+int ctl_listen(struct ctl *c, int fd, struct err *err)
+{
+	int flags = fcntl(fd, F_GETFL);
+
+	if (flags < 0 || fcntl(fd, F_SETFL, flags | O_NONBLOCK) < 0)
+		return err_set(err, -errno, "the control socket cannot be used: %s",
+			       strerror(errno));
+	acceptor_init(&c->socket, fd);
+	if (loop_fd_set(vm_loop(c->vm), fd, EPOLLIN, listener_event, c) < 0)
+		return err_set(err, -EIO, "the control socket cannot be watched");
+	loop_fd_urgent(vm_loop(c->vm), fd);
 	return 0;
 }

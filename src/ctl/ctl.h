@@ -28,4 +28,8 @@ void ctl_free(struct ctl *c);
  * @owner: when this client goes away the VM ends (foreground machines). */
 int must_check ctl_add_client(struct ctl *c, int fd, bool owner, struct err *err);
 
+/* Serves everyone who connects to @fd, a listening stream socket (not owned), up to the
+ * most there may be. */
+int must_check ctl_listen(struct ctl *c, int fd, struct err *err);
+
 #endif

@@ -2,13 +2,16 @@
 /*
  * A byte stream over descriptors. Input is read ahead into a buffer, filtered, and
  * given to the device as it takes it; output goes straight to the descriptor, and
- * what that does not take stays with the device until it is writable again.
+ * what that does not take waits in a buffer here, the rest with the device. The buffer
+ * is for readers that are slow for a moment: firmware gives up on a serial port that
+ * takes nothing for 0.2 ms.
  *
  * A regular file cannot be waited for (epoll refuses it) and never blocks for long:
  * it is written directly and read to its end.
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -18,12 +21,18 @@
 #include "src/base/bits.h"
 #include "src/dev/chardev.h"
 
+#define OUT_SIZE 0x10000u
+#define DRAIN_MS 2000 /* for what is in the buffer at the end */
+
 struct chardev_fd {
 	struct chardev base;
 	struct chardev_fd_config cfg;
 	struct loop *loop;
 	uint8_t in[1024];
 	size_t in_pos, in_len;
+	uint8_t out[OUT_SIZE];
+	size_t out_pos, out_len; /* what of it is still to be written */
+	bool owing;              /* the device was told to wait */
 	bool in_regular, out_regular;
 	bool in_done, out_done; /* the other side has gone */
 	bool want_write;
@@ -103,14 +112,49 @@ static void read_more(struct chardev_fd *f)
 	deliver(f);
 }
 
+static ssize_t write_some(int fd, const uint8_t *buf, size_t len)
+{
+	ssize_t n;
+
+	do
+		n = write(fd, buf, len);
+	while (n < 0 && errno == EINTR);
+	return n;
+}
+
+/* Writes what waits in the buffer, as far as it goes. */
+static void flush(struct chardev_fd *f)
+{
+	while (f->out_pos < f->out_len && !f->out_done) {
+		ssize_t n = write_some(f->cfg.out_fd, f->out + f->out_pos, f->out_len - f->out_pos);
+
+		if (n < 0 && errno == EAGAIN)
+			break;
+		if (n < 0)
+			f->out_done = true; /* gone */
+		else
+			f->out_pos += (size_t)n;
+	}
+	if (f->out_pos == f->out_len || f->out_done)
+		f->out_pos = f->out_len = 0;
+	f->want_write = f->out_len != 0;
+}
+
+static void room_again(struct chardev_fd *f)
+{
+	flush(f);
+	if (!f->owing || f->want_write)
+		return;
+	f->owing = false;
+	chardev_writable(&f->base);
+}
+
 static void on_event(void *opaque, uint32_t events)
 {
 	struct chardev_fd *f = opaque;
 
-	if (f->want_write && events & (EPOLLOUT | EPOLLERR | EPOLLHUP)) {
-		f->want_write = false;
-		chardev_writable(&f->base);
-	}
+	if (f->want_write && events & (EPOLLOUT | EPOLLERR | EPOLLHUP))
+		room_again(f);
 	if (events & (EPOLLIN | EPOLLHUP | EPOLLERR) && f->in_pos == f->in_len && !f->in_done &&
 	    f->cfg.in_fd >= 0)
 		read_more(f);
@@ -131,43 +175,42 @@ static void accept_input(struct chardev *c)
 	watch(f);
 }
 
-static ssize_t write_some(int fd, const uint8_t *buf, size_t len)
-{
-	ssize_t n;
-
-	do
-		n = write(fd, buf, len);
-	while (n < 0 && errno == EINTR);
-	return n;
-}
-
 static size_t fd_write(struct chardev *c, const uint8_t *buf, size_t len)
 {
 	struct chardev_fd *f = container_of(c, struct chardev_fd, base);
-	size_t done = 0;
+	size_t done = 0, n;
 
 	if (f->cfg.out_fd < 0)
 		return len;
-	while (done < len && !f->out_done) {
-		ssize_t n = write_some(f->cfg.out_fd, buf + done, len - done);
+	while (done < len && !f->out_done && !f->want_write) {
+		ssize_t written = write_some(f->cfg.out_fd, buf + done, len - done);
 
-		if (n >= 0) {
-			done += (size_t)n;
+		if (written >= 0) {
+			done += (size_t)written;
 		} else if (errno == EAGAIN && !f->out_regular) {
 			f->want_write = true;
 			watch(f);
-			return done;
 		} else {
 			f->out_done = true; /* gone, or the disk is full */
 		}
 	}
-	return len;
+	if (done == len || f->out_done)
+		return len;
+	n = min_of(len - done, OUT_SIZE - f->out_len);
+	memcpy(f->out + f->out_len, buf + done, n);
+	f->out_len += n;
+	f->owing = done + n < len;
+	return done + n;
 }
 
 static void fd_close(struct chardev *c)
 {
 	struct chardev_fd *f = container_of(c, struct chardev_fd, base);
+	struct pollfd p = { .fd = f->cfg.out_fd, .events = POLLOUT };
 
+	flush(f);
+	while (f->want_write && poll(&p, 1, DRAIN_MS) > 0)
+		flush(f);
 	if (f->cfg.in_fd >= 0)
 		loop_fd_del(f->loop, f->cfg.in_fd);
 	if (f->cfg.out_fd >= 0)

@@ -10,6 +10,11 @@
 #include "src/dev/chardev.h"
 #include "src/dev/dev.h"
 #include "src/dev/firmware/boot.h"
+#include "src/dev/plug.h"
+
+/* File names of UEFI firmware and of a fresh store for its variables. */
+#define BOARD_UEFI_CODE "OVMF_CODE_4M.fd"
+#define BOARD_UEFI_VARS "OVMF_VARS_4M.fd"
 
 struct board;
 struct cpus;
@@ -22,7 +27,18 @@ struct board_config {
 	/* The guest told of a panic through its pvpanic port. Any thread. */
 	void (*panicked)(void *opaque);
 	void *panicked_opaque;
+	const char *firmware;   /* "bios", "uefi", a file's path; NULL: direct boot */
+	uint8_t uuid[16];       /* as it is written: big-endian fields (RFC 9562) */
+	/* Files of the firmware configuration device: name, and file or string. They need
+	 * firmware. */
+	struct dev_items fw_cfg;
+	int vars_fd;            /* UEFI's variables, not owned; -1: kept in memory alone */
+	/* What is plugged in, in this order, and where its properties find what they name. */
+	struct dev_items devices;
+	struct dev_backends backends;
 };
+
+struct plugs;
 
 /* How much of @memory_bytes lies below 4 GiB, from 0 on. The rest begins at 4 GiB. */
 uint64_t board_low_memory(uint64_t memory_bytes);
@@ -41,11 +57,17 @@ const struct e820_entry *board_map(const struct board *b, size_t *count);
 gpa_t board_rsdp(const struct board *b);
 
 void board_power_button(struct board *b); /* device lock held */
+void board_sleep_button(struct board *b); /* the same */
 
-/* Calls fn for each part that has state, in the table's order (and stops at its
- * first failure, which is returned). */
+/* The plugged devices. Valid until board_free(). */
+struct plugs *board_plugs(struct board *b);
+
+/* Calls fn for each part and plugged device that has state, in the order of making (and
+ * stops at its first failure, which is returned). @instance: how many of that kind came
+ * before. */
 int must_check board_each(struct board *b,
-			  int (*fn)(void *opaque, const struct dev_desc *desc, void *dev),
+			  int (*fn)(void *opaque, const struct dev_desc *desc, void *dev,
+				    unsigned instance),
 			  void *opaque);
 
 #endif

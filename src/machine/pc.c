@@ -22,12 +22,14 @@
 #include "src/cpu/x86/x86.h"
 #include "src/dev/acpi/tables.h"
 #include "src/dev/legacy/a20.h"
+#include "src/dev/legacy/fdc.h"
 #include "src/dev/legacy/gsi.h"
 #include "src/dev/legacy/hpet.h"
 #include "src/dev/legacy/i8042.h"
 #include "src/dev/legacy/i8254.h"
 #include "src/dev/legacy/i8259.h"
 #include "src/dev/legacy/ioapic.h"
+#include "src/dev/legacy/isa_serial.h"
 #include "src/dev/legacy/mc146818.h"
 #include "src/dev/legacy/ferr.h"
 #include "src/dev/legacy/port92.h"
@@ -36,6 +38,8 @@
 #include "src/dev/pci/ich9_lpc.h"
 #include "src/dev/pci/q35.h"
 #include "src/machine/board.h"
+#include "src/machine/firmware.h"
+#include "src/machine/plugs.h"
 
 #define MIB ((uint64_t)1 << 20)
 #define GIB ((uint64_t)1 << 30)
@@ -56,6 +60,7 @@ struct board {
 	struct i8259_pair pic;
 	struct ioapic ioapic;
 	struct gsi gsi;
+	struct i8237 dma;
 	struct hpet hpet;
 	struct i8254 pit;
 	struct mc146818 rtc;
@@ -66,7 +71,10 @@ struct board {
 	struct pvpanic pvpanic;
 	struct q35 q35;
 	struct ich9_lpc lpc;
+	struct firmware fw;
+	struct mem_block *ram;
 	size_t parts; /* how many of parts[] were made */
+	struct plugs plugs;
 	uint64_t low, high; /* bytes of RAM below and above 4 GiB */
 	struct e820_entry map[MAP_ENTRIES];
 	size_t map_count;
@@ -79,8 +87,10 @@ struct board {
 struct part {
 	const struct dev_desc *desc;
 	size_t offset; /* in struct board */
+	unsigned instance; /* among those of its kind */
 	int (*init)(struct board *b, struct err *err);
 	void (*fini)(struct board *b);
+	bool (*present)(const struct board *b); /* NULL: on every board */
 };
 
 /*
@@ -103,7 +113,6 @@ static int make_memory(struct board *b, struct err *err)
 {
 	struct mem *m = b->env.mem;
 	uint64_t total = b->cfg.memory_bytes;
-	struct mem_block *ram;
 	int ret;
 
 	b->low = board_low_memory(total);
@@ -111,15 +120,15 @@ static int make_memory(struct board *b, struct err *err)
 	/* Room for what lies above high RAM (PCI memory) in the address width. */
 	while (m->phys_bits < 52 && 4 * GIB + b->high + 2 * PCI_MEM64_LEN > 1ull << m->phys_bits)
 		m->phys_bits++;
-	ram = mem_block_new(m, "ram", total, false, err);
-	if (!ram)
+	b->ram = mem_block_new(m, "ram", total, false, err);
+	if (!b->ram)
 		return -ENOMEM;
-	ret = mem_map_set(m, 0, min_of(b->low, (uint64_t)DISPLAY_HOLE), ram, 0, true, true);
+	ret = mem_map_set(m, 0, min_of(b->low, (uint64_t)DISPLAY_HOLE), b->ram, 0, true, true);
 	if (ret == 0 && b->low > DISPLAY_HOLE_END)
-		ret = mem_map_set(m, DISPLAY_HOLE_END, b->low - DISPLAY_HOLE_END, ram,
+		ret = mem_map_set(m, DISPLAY_HOLE_END, b->low - DISPLAY_HOLE_END, b->ram,
 				  DISPLAY_HOLE_END, true, true);
 	if (ret == 0 && b->high)
-		ret = mem_map_set(m, 4 * GIB, b->high, ram, b->low, true, true);
+		ret = mem_map_set(m, 4 * GIB, b->high, b->ram, b->low, true, true);
 	if (ret < 0)
 		return err_set(err, ret, "out of memory for the guest's memory map");
 	map_add(b, 0, EBDA, E820_RAM);
@@ -133,10 +142,39 @@ static int make_memory(struct board *b, struct err *err)
 	return 0;
 }
 
-static int make_tables(struct board *b, struct err *err)
+static bool asked_for(const struct board *b, const char *driver)
+{
+	for (size_t i = 0; i < b->cfg.devices.count; i++)
+		if (dev_find(b->cfg.devices.item[i].driver) == dev_find(driver))
+			return true;
+	return false;
+}
+
+/* COM1 is the board's own; isa-serial's property 'port' says which others there are. */
+static uint8_t serial_ports(const struct board *b)
+{
+	uint8_t ports = 1;
+
+	for (size_t i = 0; i < b->cfg.devices.count; i++) {
+		const struct dev_item *item = &b->cfg.devices.item[i];
+		unsigned long n = 2;
+
+		if (dev_find(item->driver) != &isa_serial_desc)
+			continue;
+		for (size_t k = 0; k < item->count; k++)
+			if (!strcmp(item->props[k].name, "port"))
+				n = strtoul(item->props[k].value, NULL, 0);
+		if (n >= 2 && n <= 4) /* anything else is refused where it is made */
+			ports |= (uint8_t)(1u << (n - 1));
+	}
+	return ports;
+}
+
+static struct acpi_config acpi_config(const struct board *b)
 {
 	uint64_t top = align_up(4 * GIB + b->high, PCI_MEM64_LEN);
-	struct acpi_config ac = {
+
+	return (struct acpi_config){
 		.cpus = b->cfg.cpus->count,
 		.ecam_base = Q35_ECAM_BASE,
 		.pci_mem32 = { PCI_MEM32, PCI_MEM32_END - PCI_MEM32 },
@@ -144,12 +182,23 @@ static int make_tables(struct board *b, struct err *err)
 		.pm_base = ICH9_PMBASE,
 		.sci_irq = ICH9_SCI_IRQ,
 		.hpet_base = HPET_BASE,
-		.serial_ports = 1,
+		.serial_ports = serial_ports(b),
 		.i8042 = true,
 		.rtc = true,
+		.floppy = asked_for(b, "isa-fdc") || asked_for(b, "floppy"),
+		.sleep_button = true,
 		.pvpanic_port = PVPANIC_PORT,
+		.fw_cfg_port = b->cfg.firmware ? FW_CFG_PORT : 0,
 	};
+}
+
+static int make_tables(struct board *b, struct err *err)
+{
+	struct acpi_config ac = acpi_config(b);
 	int ret;
+
+	if (b->cfg.firmware)
+		return 0; /* it places its own */
 
 	b->tables = malloc(TABLES_MAX);
 	if (!b->tables)
@@ -196,10 +245,41 @@ static int ioapic_part_init(struct board *b, struct err *err)
 	return 0;
 }
 
+/* For an engine that has such chips itself. */
+static void chips_get(void *opaque, struct irqchips_state *st)
+{
+	const struct board *b = opaque;
+
+	i8259_get(&b->pic, st->pic);
+	ioapic_get(&b->ioapic, &st->ioapic);
+}
+
+static void chips_put(void *opaque, const struct irqchips_state *st)
+{
+	struct board *b = opaque;
+
+	i8259_put(&b->pic, st->pic);
+	ioapic_put(&b->ioapic, &st->ioapic);
+}
+
+static void chips_lend(void *opaque, const struct irqchips_proxy *p)
+{
+	struct board *b = opaque;
+
+	i8259_lend(&b->pic, p);
+	ioapic_lend(&b->ioapic, p);
+}
+
 static int gsi_part_init(struct board *b, struct err *err)
 {
+	b->cfg.cpus->chips = (struct irqchips_board){ chips_get, chips_put, chips_lend, b };
 	gsi_init(&b->gsi, &b->pic, &b->ioapic);
 	return 0;
+}
+
+static int dma_init(struct board *b, struct err *err)
+{
+	return i8237_init(&b->dma, &b->env, err);
 }
 
 static int hpet_part_init(struct board *b, struct err *err)
@@ -279,17 +359,33 @@ static int pvpanic_part_init(struct board *b, struct err *err)
 
 static int q35_part_init(struct board *b, struct err *err)
 {
-	return q35_init(&b->q35, &b->env, true, err);
+	return q35_init(&b->q35, &b->env, !b->cfg.firmware, err);
 }
 
 static int lpc_init(struct board *b, struct err *err)
 {
-	return ich9_lpc_init(&b->lpc, &b->env, &b->q35.bus, &b->gsi, true, err);
+	return ich9_lpc_init(&b->lpc, &b->env, &b->q35.bus, &b->gsi, !b->cfg.firmware, err);
 }
+
+static int firmware_part_init(struct board *b, struct err *err)
+{
+	struct firmware_config fc = {
+		.kind = b->cfg.firmware, .vars_fd = b->cfg.vars_fd, .uuid = b->cfg.uuid,
+		.fw_cfg = &b->cfg.fw_cfg, .env = &b->env, .cpus = b->cfg.cpus, .ram = b->ram,
+		.low = b->low, .high = b->high, .q35 = &b->q35, .lpc = &b->lpc, .rtc = &b->rtc,
+		.acpi = acpi_config(b),
+	};
+
+	return firmware_init(&b->fw, &fc, err);
+}
+
+static bool has_flash(const struct board *b) { return b->fw.flash; }
+static bool has_firmware(const struct board *b) { return b->cfg.firmware; }
 
 static void pic_fini(struct board *b) { i8259_fini(&b->pic); }
 static void ioapic_part_fini(struct board *b) { ioapic_fini(&b->ioapic); }
 static void gsi_part_fini(struct board *b) {}
+static void dma_fini(struct board *b) { i8237_fini(&b->dma); }
 static void hpet_part_fini(struct board *b) { hpet_fini(&b->hpet); }
 static void pit_fini(struct board *b) { i8254_fini(&b->pit); }
 static void rtc_fini(struct board *b) { mc146818_fini(&b->rtc); }
@@ -300,14 +396,18 @@ static void com1_fini(struct board *b) { uart16550_fini(&b->com1); }
 static void pvpanic_part_fini(struct board *b) { pvpanic_fini(&b->pvpanic); }
 static void q35_part_fini(struct board *b) { q35_fini(&b->q35); }
 static void lpc_fini(struct board *b) { ich9_lpc_fini(&b->lpc); }
+static void firmware_part_fini(struct board *b) { firmware_fini(&b->fw); }
 
 /* The order is that of making and resetting: who pulls a line comes after whom the
  * line leads to. */
-#define PART(field, desc, name) { &desc, offsetof(struct board, field), name##_init, name##_fini }
+#define PART_IF(field, desc, name, present) \
+	{ &desc, offsetof(struct board, field), 0, name##_init, name##_fini, present }
+#define PART(field, desc, name) PART_IF(field, desc, name, NULL)
 static const struct part parts[] = {
 	PART(pic, i8259_desc, pic),
 	PART(ioapic, ioapic_desc, ioapic_part),
 	PART(gsi, gsi_desc, gsi_part),
+	PART(dma, i8237_desc, dma),
 	PART(hpet, hpet_desc, hpet_part),
 	PART(pit, i8254_desc, pit),
 	PART(rtc, mc146818_desc, rtc),
@@ -318,12 +418,62 @@ static const struct part parts[] = {
 	PART(pvpanic, pvpanic_desc, pvpanic_part),
 	PART(q35, q35_desc, q35_part),
 	PART(lpc, ich9_lpc_desc, lpc),
+	PART_IF(fw.fw_cfg, fw_cfg_desc, firmware_part, has_firmware),
+	/* Made with it. */
+	{ &pflash_desc, offsetof(struct board, fw.code), 0, NULL, NULL, has_flash },
+	{ &pflash_desc, offsetof(struct board, fw.vars), 1, NULL, NULL, has_flash },
 };
 #undef PART
+#undef PART_IF
+
+static bool part_present(const struct board *b, const struct part *p)
+{
+	return !p->present || p->present(b);
+}
 
 static void *part_dev(struct board *b, const struct part *p)
 {
 	return (char *)b + p->offset;
+}
+
+/* What CMOS memory tells of floppy drives: their types, and how many in the equipment
+ * byte. */
+static void set_floppies(struct board *b)
+{
+	for (size_t i = 0; i < b->plugs.count; i++) {
+		uint8_t types;
+
+		if (b->plugs.plug[i]->desc != &isa_fdc_desc)
+			continue;
+		types = fdc_cmos_types(b->plugs.plug[i]->dev);
+		mc146818_set_cmos(&b->rtc, 0x10, types);
+		mc146818_set_cmos(&b->rtc, 0x14,
+				  (uint8_t)(0x06 | (types ? 0x01 : 0) | (types & 15 ? 0x40 : 0)));
+	}
+}
+
+static int add_devices(struct board *b, struct err *err)
+{
+	const struct dev_items *list = &b->cfg.devices;
+	int ret = 0;
+
+	plugs_init(&b->plugs, &b->env, &b->q35.bus, &b->gsi, &b->dma, &b->cfg.backends);
+	bus_lock(b->env.bus);
+	for (size_t i = 0; ret == 0 && i < list->count; i++)
+		ret = plugs_add(&b->plugs, &list->item[i], err);
+	set_floppies(b);
+	bus_unlock(b->env.bus);
+	return ret;
+}
+
+static int finish_firmware(struct board *b, struct err *err)
+{
+	char *order = plugs_boot_order(&b->plugs);
+	int ret = order ? firmware_finish(&b->fw, order, err)
+			: err_set(err, -ENOMEM, "out of memory for the boot order");
+
+	free(order);
+	return ret;
 }
 
 int board_new(const struct board_config *cfg, struct board **out, struct err *err)
@@ -338,13 +488,21 @@ int board_new(const struct board_config *cfg, struct board **out, struct err *er
 	b->env = cfg->env;
 	b->a20 = (struct a20_gate){ .open = true, .set = a20_changed, .opaque = b };
 	ret = make_memory(b, err);
+	if (ret == 0 && cfg->fw_cfg.count && !cfg->firmware)
+		ret = err_set(err, -EINVAL, "--fw-cfg needs firmware: a kernel that is started "
+			      "without it has no firmware configuration device");
 	if (ret == 0)
 		ret = make_tables(b, err);
 	while (ret == 0 && b->parts < array_size(parts)) {
-		ret = parts[b->parts].init(b, err);
+		if (parts[b->parts].init && part_present(b, &parts[b->parts]))
+			ret = parts[b->parts].init(b, err);
 		if (ret == 0)
 			b->parts++;
 	}
+	if (ret == 0)
+		ret = add_devices(b, err);
+	if (ret == 0 && b->cfg.firmware)
+		ret = finish_firmware(b, err);
 	if (ret < 0) {
 		board_free(b);
 		return ret;
@@ -357,8 +515,12 @@ void board_free(struct board *b)
 {
 	if (!b)
 		return;
-	while (b->parts)
-		parts[--b->parts].fini(b);
+	bus_lock(b->env.bus);
+	plugs_fini(&b->plugs);
+	bus_unlock(b->env.bus);
+	while (b->parts--)
+		if (parts[b->parts].fini && part_present(b, &parts[b->parts]))
+			parts[b->parts].fini(b);
 	free(b->tables);
 	free(b);
 }
@@ -366,11 +528,15 @@ void board_free(struct board *b)
 int board_reset(struct board *b, struct err *err)
 {
 	for (size_t i = 0; i < array_size(parts); i++)
-		if (parts[i].desc->reset)
+		if (parts[i].desc->reset && part_present(b, &parts[i]))
 			parts[i].desc->reset(part_dev(b, &parts[i]));
+	plugs_reset(&b->plugs);
+	/* What the lines did while those who pull them were reset is no interrupt. */
+	i8259_desc.reset(&b->pic);
+	ioapic_desc.reset(&b->ioapic);
 	/* What a boot loader of our own finds: all address lines work. */
 	a20_set(&b->a20, true);
-	if (mem_write(b->env.mem, TABLES, b->tables, b->tables_len) < 0)
+	if (!b->cfg.firmware && mem_write(b->env.mem, TABLES, b->tables, b->tables_len) < 0)
 		return err_set(err, -EFAULT, "the ACPI tables do not fit into guest memory; give "
 			       "at least 1 MiB");
 	return 0;
@@ -392,15 +558,31 @@ void board_power_button(struct board *b)
 	acpi_pm_power_button(&b->lpc.pm);
 }
 
-int board_each(struct board *b, int (*fn)(void *opaque, const struct dev_desc *desc, void *dev),
+void board_sleep_button(struct board *b)
+{
+	acpi_pm_sleep_button(&b->lpc.pm);
+}
+
+struct plugs *board_plugs(struct board *b)
+{
+	return &b->plugs;
+}
+
+int board_each(struct board *b, int (*fn)(void *opaque, const struct dev_desc *desc, void *dev,
+					  unsigned instance),
 	       void *opaque)
 {
-	for (size_t i = 0; i < array_size(parts); i++) {
-		int ret = parts[i].desc->state ? fn(opaque, parts[i].desc, part_dev(b, &parts[i]))
-					       : 0;
+	int ret = 0;
 
-		if (ret)
-			return ret;
+	for (size_t i = 0; ret == 0 && i < array_size(parts); i++)
+		if (parts[i].desc->state && part_present(b, &parts[i]))
+			ret = fn(opaque, parts[i].desc, part_dev(b, &parts[i]),
+				 parts[i].instance);
+	for (size_t i = 0; ret == 0 && i < b->plugs.count; i++) {
+		struct plug *g = b->plugs.plug[i];
+
+		if (g->desc->state)
+			ret = fn(opaque, g->desc, g->dev, g->instance);
 	}
-	return 0;
+	return ret;
 }

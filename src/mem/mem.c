@@ -39,10 +39,24 @@ static void barrier_all_threads(struct mem *m)
 	mprotect(m->barrier_page, MEM_PAGE_SIZE, PROT_READ);
 }
 
+/* A map without slots and room for at least @slots. */
+static struct mem_map *map_new(size_t slots)
+{
+	size_t room = 32;
+	struct mem_map *map;
+
+	while (room < slots)
+		room *= 2;
+	map = calloc(1, sizeof(*map) + room * sizeof(map->slot[0]));
+	if (map)
+		map->room = room;
+	return map;
+}
+
 struct mem *mem_new(uint64_t window_len, struct err *err)
 {
 	struct mem *m = calloc(1, sizeof(*m));
-	struct mem_map *map = calloc(1, sizeof(*map));
+	struct mem_map *map = map_new(0);
 	uint64_t pages;
 
 	if (!m || !map)
@@ -90,9 +104,13 @@ void mem_free(struct mem *m)
 		free(m->blocks[i]);
 	}
 	free(m->blocks);
-	for (size_t i = 0; i < m->nold; i++)
-		free(m->old_maps[i]);
-	free(m->old_maps);
+	while (m->outgrown) {
+		struct mem_map *map = m->outgrown;
+
+		m->outgrown = map->next;
+		free(map);
+	}
+	free(m->spare);
 	free(atomic_load(&m->map));
 	if (m->window)
 		munmap(m->window, m->window_len);
@@ -152,51 +170,81 @@ no_memory:
 	return NULL;
 }
 
-/* Publishes @map; the old one stays readable for whoever still looks at it. */
-static int publish(struct mem *m, struct mem_map *map)
+int mem_block_write(struct mem *m, struct mem_block *b, uint64_t off, const void *buf,
+		    uint64_t len)
 {
-	struct mem_map **old = realloc(m->old_maps, (m->nold + 1) * sizeof(*old));
-
-	if (!old) {
-		free(map);
-		return -ENOMEM;
-	}
-	m->old_maps = old;
-	old[m->nold++] = atomic_exchange(&m->map, map);
-	for (struct mem_listener *l = m->listeners; l; l = l->next)
-		if (l->map_changed)
-			l->map_changed(l->opaque);
+	if (off > b->len || len > b->len - off)
+		return -EINVAL;
+	memcpy(b->host + off, buf, len);
+	mem_written(m, b->host + off, len);
 	return 0;
 }
 
-/* A copy of the map with [gpa, gpa+len) cut out and room for @extra more slots. */
-static struct mem_map *map_without(const struct mem_map *cur, gpa_t gpa, uint64_t len, size_t extra)
-{
-	struct mem_map *map =
-		calloc(1, sizeof(*map) + (cur->count * 2 + extra) * sizeof(map->slot[0]));
+/*
+ * The map. The writer fills the spare and swaps: whoever still looks at a map when it is
+ * filled again has loaded map_changes before the swap, and finds it moved when it loads it
+ * again after its last look.
+ */
 
+/* Makes m->spare one with room for @slots. -ENOMEM: it is as it was. */
+static int spare_prepare(struct mem *m, size_t slots)
+{
+	struct mem_map *map;
+
+	if (m->spare && m->spare->room >= slots)
+		return 0;
+	map = map_new(slots);
 	if (!map)
-		return NULL;
+		return -ENOMEM;
+	/* At most two of a size ever get here, and each size is twice the one before. */
+	if (m->spare) {
+		m->spare->next = m->outgrown;
+		m->outgrown = m->spare;
+	}
+	m->spare = map;
+	return 0;
+}
+
+static void publish(struct mem *m)
+{
+	m->spare = atomic_exchange(&m->map, m->spare);
+	atomic_fetch_add(&m->map_changes, 1);
+	/* No store to the new spare may be seen before the count is. */
+	atomic_thread_fence(memory_order_seq_cst);
+	for (struct mem_listener *l = m->listeners; l; l = l->next)
+		if (l->map_changed)
+			l->map_changed(l->opaque);
+}
+
+/* Fills the spare, which has room for one slot more than the map, with what the map shows
+ * outside of [gpa, gpa+len). Only one slot can have something left on both sides. */
+static void spare_copy_without(struct mem *m, gpa_t gpa, uint64_t len)
+{
+	const struct mem_map *cur = atomic_load(&m->map);
+	struct mem_map *map = m->spare;
+	gpa_t end = gpa + len;
+	size_t n = 0;
+
 	for (size_t i = 0; i < cur->count; i++) {
 		struct mem_slot s = cur->slot[i];
-		gpa_t s_end = s.gpa + s.len, end = gpa + len;
+		gpa_t s_end = s.gpa + s.len;
 
 		if (s_end <= gpa || s.gpa >= end) {
-			map->slot[map->count++] = s;
+			map->slot[n++] = s;
 			continue;
 		}
 		if (s.gpa < gpa) {
-			map->slot[map->count] = s;
-			map->slot[map->count++].len = gpa - s.gpa;
+			map->slot[n] = s;
+			map->slot[n++].len = gpa - s.gpa;
 		}
 		if (s_end > end) {
-			map->slot[map->count] = s;
-			map->slot[map->count].gpa = end;
-			map->slot[map->count].host += end - s.gpa;
-			map->slot[map->count++].len = s_end - end;
+			map->slot[n] = s;
+			map->slot[n].gpa = end;
+			map->slot[n].host += end - s.gpa;
+			map->slot[n++].len = s_end - end;
 		}
 	}
-	return map;
+	map->count = n;
 }
 
 int mem_map_set(struct mem *m, gpa_t gpa, uint64_t len, struct mem_block *b, uint64_t off,
@@ -208,29 +256,34 @@ int mem_map_set(struct mem *m, gpa_t gpa, uint64_t len, struct mem_block *b, uin
 	if ((gpa | len | off) & (MEM_PAGE_SIZE - 1) || len == 0 || off > b->len ||
 	    len > b->len - off || gpa + len < gpa)
 		return -EINVAL;
-	map = map_without(atomic_load(&m->map), gpa, len, 1);
-	if (!map)
+	if (spare_prepare(m, atomic_load(&m->map)->count + 2) != 0)
 		return -ENOMEM;
+	spare_copy_without(m, gpa, len);
+	map = m->spare;
 	for (at = map->count; at > 0 && map->slot[at - 1].gpa > gpa; at--)
 		map->slot[at] = map->slot[at - 1];
 	map->slot[at] = (struct mem_slot){ .gpa = gpa, .len = len, .host = b->host + off,
 					   .readable = readable, .writable = writable && !b->rom,
 					   .block = b };
 	map->count++;
-	return publish(m, map);
+	publish(m);
+	return 0;
 }
 
 int mem_map_clear(struct mem *m, gpa_t gpa, uint64_t len)
 {
-	struct mem_map *map = map_without(atomic_load(&m->map), gpa, len, 0);
-
-	return map ? publish(m, map) : -ENOMEM;
+	if (spare_prepare(m, atomic_load(&m->map)->count + 1) != 0)
+		return -ENOMEM;
+	spare_copy_without(m, gpa, len);
+	publish(m);
+	return 0;
 }
 
 void mem_listener_add(struct mem *m, struct mem_listener *l)
 {
 	l->next = m->listeners;
 	m->listeners = l;
+	m->tell_written |= l->written != NULL;
 }
 
 void mem_listener_del(struct mem *m, struct mem_listener *l)
@@ -243,44 +296,61 @@ void mem_listener_del(struct mem *m, struct mem_listener *l)
 	}
 }
 
-const struct mem_slot *mem_slot_at(const struct mem *m, gpa_t gpa)
+/* Binary search in a map that may be written at the same time: within its bounds
+ * whatever it reads; what it finds counts only if no change came (mem_slot_at()). */
+static bool map_find(const volatile struct mem_map *map, gpa_t gpa, struct mem_slot *out)
 {
-	const struct mem_map *map = atomic_load_explicit(&m->map, memory_order_acquire);
 	size_t lo = 0, hi = map->count;
 
 	while (lo < hi) {
 		size_t mid = (lo + hi) / 2;
-		const struct mem_slot *s = &map->slot[mid];
+		const volatile struct mem_slot *s = &map->slot[mid];
+		gpa_t start = s->gpa;
 
-		if (gpa < s->gpa)
+		if (gpa < start) {
 			hi = mid;
-		else if (gpa - s->gpa >= s->len)
+		} else if (gpa - start >= s->len) {
 			lo = mid + 1;
-		else
-			return s;
+		} else {
+			*out = *s;
+			return true;
+		}
 	}
-	return NULL;
+	return false;
+}
+
+bool mem_slot_at(const struct mem *m, gpa_t gpa, struct mem_slot *s)
+{
+	for (;;) {
+		uint64_t changes = atomic_load_explicit(&m->map_changes, memory_order_acquire);
+		bool found = map_find(atomic_load_explicit(&m->map, memory_order_acquire), gpa, s);
+
+		atomic_thread_fence(memory_order_acquire);
+		if (likely(atomic_load_explicit(&m->map_changes, memory_order_relaxed) == changes))
+			return found;
+	}
 }
 
 void *mem_ptr(struct mem *m, gpa_t gpa, uint64_t len, bool write)
 {
-	const struct mem_slot *s = mem_slot_at(m, gpa);
+	struct mem_slot s;
 
-	if (!s || len > s->len - (gpa - s->gpa) || !s->readable || (write && !s->writable))
+	if (!mem_slot_at(m, gpa, &s) || len > s.len - (gpa - s.gpa) || !s.readable ||
+	    (write && !s.writable))
 		return NULL;
-	return s->host + (gpa - s->gpa);
+	return s.host + (gpa - s.gpa);
 }
 
 int mem_read(struct mem *m, gpa_t gpa, void *buf, uint64_t len)
 {
 	while (len) {
-		const struct mem_slot *s = mem_slot_at(m, gpa);
+		struct mem_slot s;
 		uint64_t n;
 
-		if (!s || !s->readable)
+		if (!mem_slot_at(m, gpa, &s) || !s.readable)
 			return -EFAULT;
-		n = min_of(len, s->len - (gpa - s->gpa));
-		memcpy(buf, s->host + (gpa - s->gpa), n);
+		n = min_of(len, s.len - (gpa - s.gpa));
+		memcpy(buf, s.host + (gpa - s.gpa), n);
 		buf = (uint8_t *)buf + n;
 		gpa += n;
 		len -= n;
@@ -291,14 +361,14 @@ int mem_read(struct mem *m, gpa_t gpa, void *buf, uint64_t len)
 int mem_write(struct mem *m, gpa_t gpa, const void *buf, uint64_t len)
 {
 	while (len) {
-		const struct mem_slot *s = mem_slot_at(m, gpa);
+		struct mem_slot s;
 		uint64_t n;
 
-		if (!s || !s->writable)
+		if (!mem_slot_at(m, gpa, &s) || !s.writable)
 			return -EFAULT;
-		n = min_of(len, s->len - (gpa - s->gpa));
-		memcpy(s->host + (gpa - s->gpa), buf, n);
-		mem_written(m, s->host + (gpa - s->gpa), n);
+		n = min_of(len, s.len - (gpa - s.gpa));
+		memcpy(s.host + (gpa - s.gpa), buf, n);
+		mem_written(m, s.host + (gpa - s.gpa), n);
 		buf = (const uint8_t *)buf + n;
 		gpa += n;
 		len -= n;
@@ -317,7 +387,7 @@ static uint64_t chunk_mask(uint32_t off, uint32_t len)
 static void page_written(struct mem *m, uint64_t page, uint32_t off, uint32_t len)
 {
 	uint8_t flags = atomic_load_explicit(&m->page_flags[page], memory_order_relaxed);
-	uint64_t hit = 0;
+	uint64_t hit;
 
 	if (likely(!flags))
 		return;
@@ -328,23 +398,27 @@ static void page_written(struct mem *m, uint64_t page, uint32_t off, uint32_t le
 	pthread_mutex_lock(&m->code_lock);
 	hit = m->code_chunks[page] & chunk_mask(off, len);
 	if (hit) {
+		/* Told before the watch ends: who stores there next and finds no watch
+		 * has been told, whatever thread this one is. */
+		for (struct mem_listener *l = m->listeners; l; l = l->next)
+			if (l->code_written)
+				l->code_written(l->opaque, page, hit);
 		m->code_chunks[page] &= ~hit;
 		atomic_fetch_add(&m->page_gen[page], 1);
 		if (!m->code_chunks[page])
 			atomic_fetch_and(&m->page_flags[page], (uint8_t)~MEM_PAGE_CODE);
 	}
 	pthread_mutex_unlock(&m->code_lock);
-	if (!hit)
-		return;
-	for (struct mem_listener *l = m->listeners; l; l = l->next)
-		if (l->code_written)
-			l->code_written(l->opaque, page, hit);
 }
 
 void mem_written(struct mem *m, void *host, uint64_t len)
 {
 	uint64_t at = (uint64_t)((uint8_t *)host - m->window);
 
+	if (unlikely(m->tell_written))
+		for (struct mem_listener *l = m->listeners; l; l = l->next)
+			if (l->written)
+				l->written(l->opaque, at, len);
 	while (len) {
 		uint32_t off = at & (MEM_PAGE_SIZE - 1);
 		uint32_t n = min_of(len, MEM_PAGE_SIZE - off);

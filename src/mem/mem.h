@@ -9,8 +9,9 @@
  * store whatever the guest's map looks like; per-page knowledge is indexed so.
  *
  * Threads: the map changes only under the device lock with every vCPU told
- * (mem_listener); lookups are lock-free through an immutable table that is
- * replaced as a whole.
+ * (mem_listener); lookups are lock-free. Two tables take turns: the one that is not
+ * looked at is written and then published, and a lookup that meets a change on its
+ * way sees the count of changes move and begins again (a sequence lock).
  */
 #ifndef BOTHY_MEM_MEM_H
 #define BOTHY_MEM_MEM_H
@@ -30,6 +31,7 @@ typedef uint64_t gpa_t; /* guest-physical address */
 
 /* mem->page_flags[] bits. */
 #define MEM_PAGE_CODE 0x01  /* an engine holds decoded or translated code of it */
+#define MEM_PAGE_LOGGED 0x04 /* whoever stores to it is to say so (lockstep); never cleared */
 #define MEM_PAGE_CLEAN 0x02 /* dirty logging on, not written since last read */
 
 struct mem;
@@ -53,8 +55,11 @@ struct mem_slot {
 	struct mem_block *block;
 };
 
-struct mem_map { /* immutable once published */
-	size_t count;
+/* Only whoever holds the device lock may walk it: it does not change then. */
+struct mem_map {
+	struct mem_map *next; /* in mem->outgrown */
+	size_t room;          /* entries of slot[] */
+	_Atomic size_t count;
 	struct mem_slot slot[]; /* sorted by gpa, not overlapping */
 };
 
@@ -66,8 +71,12 @@ struct mem_listener {
 	 * page_flags drop their writable translations of it). Any thread. */
 	void (*code_marked)(void *opaque, uint64_t page);
 	/* Watched chunks (bit n: bytes 64n..64n+63) of @page were written; they
-	 * are no longer watched. Any thread, no lock held. */
+	 * are no longer watched from when it returns. Any thread, with code_lock held:
+	 * it calls nothing of mem.h. */
 	void (*code_written)(void *opaque, uint64_t page, uint64_t chunks);
+	/* Every mem_written(), watched or not: bytes of the window. Any thread, no lock
+	 * held. */
+	void (*written)(void *opaque, uint64_t off, uint64_t len);
 	void *opaque;
 	struct mem_listener *next;
 };
@@ -77,15 +86,18 @@ struct mem {
 	uint64_t window_len;  /* bytes */
 	uint64_t used;        /* bytes of the window handed out */
 	_Atomic(struct mem_map *) map;
+	_Atomic uint64_t map_changes; /* how often @map was replaced */
+	struct mem_map *spare;        /* the next one to be published */
+	struct mem_map *outgrown;     /* too small to be used again; freed by mem_free(): a
+				       * lookup may still be in one */
 	_Atomic uint8_t *page_flags;  /* window_len / 4096 entries */
 	_Atomic uint32_t *page_gen;   /* bumped whenever watched code in the page is written */
 	uint64_t *code_chunks;        /* per page: which 64-byte chunks hold code; under code_lock */
 	pthread_mutex_t code_lock;
 	struct mem_listener *listeners;
+	bool tell_written; /* a listener has written() */
 	struct mem_block **blocks;
 	size_t nblocks;
-	struct mem_map **old_maps; /* kept until mem_free: readers hold no reference */
-	size_t nold;
 	unsigned phys_bits; /* width of a guest-physical address, 36..52 */
 	void *barrier_page; /* where membarrier(2) is missing */
 };
@@ -100,6 +112,11 @@ void mem_free(struct mem *m);
 struct mem_block *mem_block_new(struct mem *m, const char *name, uint64_t len, bool rom,
 				struct err *err);
 
+/* Copies into a block whatever the map shows of it and whether the guest may write
+ * there: ROM contents, flash programming. -EINVAL: not within the block. */
+int must_check mem_block_write(struct mem *m, struct mem_block *b, uint64_t off,
+			       const void *buf, uint64_t len);
+
 /* Makes [gpa, gpa+len) show block bytes from @off. Replaces what was mapped
  * there. 4096-aligned. Tells listeners. */
 int must_check mem_map_set(struct mem *m, gpa_t gpa, uint64_t len, struct mem_block *b,
@@ -109,9 +126,24 @@ int must_check mem_map_clear(struct mem *m, gpa_t gpa, uint64_t len);
 void mem_listener_add(struct mem *m, struct mem_listener *l);
 void mem_listener_del(struct mem *m, struct mem_listener *l);
 
-/* The slot that covers @gpa, or NULL. Lock-free. The pointer stays valid for the
- * life of @m, its truth only until the map changes. */
-const struct mem_slot *mem_slot_at(const struct mem *m, gpa_t gpa);
+/*
+ * A mirror: a memory of its own that has the blocks, the map and the bytes of
+ * another, each at the same place of its window. (mirror.c)
+ */
+struct mem *mem_mirror_new(const struct mem *of, struct err *err);
+/* Follows blocks that were added and the map; what new blocks hold is copied. */
+int must_check mem_mirror_update(struct mem *m, const struct mem *of, struct err *err);
+/* Copies [off, off + len) of the window, which must lie in blocks. */
+void mem_mirror_copy(struct mem *m, const struct mem *of, uint64_t off, uint64_t len);
+/* First window offset in [*off, ...) where they differ; false: none. Only while nobody
+ * writes. */
+bool mem_mirror_differs(const struct mem *m, const struct mem *of, uint64_t *off);
+/* Guest-physical address of a byte of the window; -EFAULT if the map does not show it. */
+int mem_gpa_of(const struct mem *m, uint64_t off, gpa_t *gpa);
+
+/* Fills @s with the slot that covers @gpa; false: none does. Any thread, lock-free.
+ * True until the map changes; the bytes at s->host stay for the life of @m. */
+bool mem_slot_at(const struct mem *m, gpa_t gpa, struct mem_slot *s);
 
 /* Host pointer to [gpa, gpa+len) if one slot backs it whole (readable, and
  * writable if @write), else NULL. With @write the caller must call

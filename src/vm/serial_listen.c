@@ -9,12 +9,13 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "src/base/accept.h"
 #include "src/dev/chardev.h"
 
 struct serial_listen {
 	struct chardev chardev; /* first: what the device sees */
 	struct loop *loop;
-	int fd;
+	struct acceptor acceptor;
 	struct chardev *client; /* NULL: nobody is connected */
 	bool hung_up, closed;
 	unsigned posted; /* calls of drop_client() under way */
@@ -26,7 +27,7 @@ static void accept_event(void *opaque, uint32_t events);
 static void watch(struct serial_listen *s)
 {
 	/* Without memory for the watch nobody can connect; the guest goes on. */
-	if (loop_fd_set(s->loop, s->fd, s->client ? 0 : EPOLLIN, accept_event, s) < 0)
+	if (loop_fd_set(s->loop, s->acceptor.fd, s->client ? 0 : EPOLLIN, accept_event, s) < 0)
 		return;
 }
 
@@ -94,7 +95,7 @@ static void accept_event(void *opaque, uint32_t events)
 	struct serial_listen *s = opaque;
 	struct chardev_fd_config cfg = { .own = true, .hangup = hangup, .opaque = s };
 	struct err err;
-	int fd = accept4(s->fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+	int fd = acceptor_take(&s->acceptor, NULL);
 
 	if (fd < 0 || s->client) {
 		if (fd >= 0)
@@ -130,7 +131,8 @@ static void listen_close(struct chardev *c)
 {
 	struct serial_listen *s = (struct serial_listen *)c;
 
-	loop_fd_del(s->loop, s->fd);
+	loop_fd_del(s->loop, s->acceptor.fd);
+	acceptor_fini(&s->acceptor);
 	if (s->client)
 		chardev_close(s->client);
 	s->client = NULL;
@@ -156,10 +158,11 @@ struct chardev *serial_listen_new(struct loop *l, int fd, struct err *err)
 	}
 	s->chardev.ops = &ops;
 	s->loop = l;
-	s->fd = fd;
 	fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK);
+	acceptor_init(&s->acceptor, fd);
 	ret = loop_fd_set(l, fd, EPOLLIN, accept_event, s);
 	if (ret < 0) {
+		acceptor_fini(&s->acceptor);
 		err_set(err, ret, "the serial port's socket cannot be watched: %s",
 			strerror(-ret));
 		free(s);

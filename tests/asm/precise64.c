@@ -138,6 +138,22 @@ static void exact(void)
 
 static volatile u64 ticks;
 
+/* Any address may be jumped to while an interrupt comes, those in the first page, too:
+ * call each, again and again. */
+static void called_low(void)
+{
+	u8 *low = rt_page();
+	u64 start = ticks;
+
+	for (unsigned n = 0; n < 16; n++)
+		low[n] = 0xc3;
+	rt_map(0, (ulong)low, PG_P | PG_W | PG_U);
+	for (unsigned n = 0; n < 16; n++)
+		for (unsigned i = 0; i < 3000000 && ticks < start + 300 * (n + 1); i++)
+			asm volatile("call *%0" :: "r"((ulong)n) : "memory");
+	check_true("interrupt.low-addresses", ticks > start);
+}
+
 static void on_tick(struct rt_regs *r)
 {
 	ticks++;
@@ -166,6 +182,7 @@ static void interrupted(void)
 		block((void *)(2ul | FL_IF));
 		bad += memcmp(result, (void *)page, sizeof(result)) != 0;
 	}
+	called_low();
 	cli();
 	apic_wr(APIC_LVTT, 0x10000);
 	apic_wr(APIC_TMICT, 0);

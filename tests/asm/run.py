@@ -5,7 +5,8 @@
 A guest passes when it ends by itself with "PASS n", prints no "FAIL" line and
 the machine ends with code 0. The last line is "N passed, N failed".
 
-usage: run.py [--runner bothy|qemu] [--engine NAME]... [--json FILE] [--verbose] [GUEST...]
+usage: run.py [--runner bothy|qemu] [--engine NAME]... [--extra OPTION]... [--cpu MODEL]
+              [--irqchip user|split|kernel|auto] [--json FILE] [--verbose] [GUEST...]
 """
 import argparse
 import json
@@ -24,9 +25,10 @@ from machine import engines_offered  # noqa: E402
 MEMORY_MIB = 256
 APPEND = "hello test"
 # What differs from one processor, 60 seconds and "a reset ends the run".
-CPUS = {"smp": [1, 2, 4]}
-SECONDS = {"smp": 240, "timers": 120, "reset": 120}
+CPUS = {"smp": [1, 2, 4], "blocks2": [2]}
+SECONDS = {"smp": 240, "blocks2": 240, "timers": 120, "reset": 120}
 RESETS = {"reset"}
+ONE_CPU = {"check"} # engines that run one processor only
 # A sanitizer's report may leave the exit code alone.
 SANITIZER = re.compile(r"runtime error:|Sanitizer")
 
@@ -37,9 +39,14 @@ def command(args, engine, image, cpus, serial, name):
                "-smp", str(cpus), "-display", "none", "-kernel", image, "-append", APPEND,
                "-serial", "file:" + serial]
         return cmd if name in RESETS else cmd + ["-no-reboot"]
-    cmd = [args.bothy, "run", "--kernel", image, "--append", APPEND, "--memory",
+    cmd = [args.bothy, "run", "--kernel", image, "--append", args.append, "--memory",
            "%dM" % MEMORY_MIB, "--cpus", str(cpus), "--engine", engine, "--serial",
            "file:" + serial]
+    if engine == "kvm":
+        cmd += ["--kvm-anyway", "--kvm-irqchip", args.irqchip]
+    if args.cpu:
+        cmd += ["--cpu", args.cpu]
+    cmd += args.extra
     return cmd if name in RESETS else cmd + ["--no-reboot"]
 
 
@@ -113,6 +120,11 @@ def parse():
     p = argparse.ArgumentParser()
     p.add_argument("--runner", choices=["bothy", "qemu"], default="bothy")
     p.add_argument("--engine", action="append")
+    p.add_argument("--extra", action="append", default=[], help="an option for bothy run")
+    p.add_argument("--cpu", help="the CPU model")
+    p.add_argument("--most-cpus", type=int, default=255)
+    p.add_argument("--append", default=APPEND, help="the guests' command line")
+    p.add_argument("--irqchip", default="user", help="where KVM has the interrupt controllers")
     p.add_argument("--build", default=os.environ.get("BUILD", "build"))
     p.add_argument("--bothy")
     p.add_argument("--qemu", default="qemu-system-x86_64")
@@ -144,7 +156,9 @@ def main():
     results = []
     for engine in args.engine:
         for name in args.guest or have:
-            for cpus in CPUS.get(name, [1]):
+            for cpus in [n for n in CPUS.get(name, [1]) if n <= args.most_cpus]:
+                if engine in ONE_CPU and cpus > 1:
+                    continue
                 image = os.path.join(args.images, name + ".elf")
                 r = run(args, engine, image, cpus, name)
                 report(args, r)

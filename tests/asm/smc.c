@@ -153,6 +153,57 @@ static void by_string(void)
 	check("x87-store", run(code), 0xcc);
 }
 
+/* Opcodes that change often, and code that changes itself often: what a translator
+ * finds worth a way of its own must still be noticed. */
+static void often(void)
+{
+	static const u8 ops[] = { 0x05, 0x2d, 0x35, 0x0d };
+	u32 bad = 0, two = 0, own = 0, loop = 0;
+
+	for (u32 i = 0; i < 2000; i++) {
+		u32 want = i & 3 ? (i & 3) == 1 ? 5 - i : (i & 3) == 2 ? 5 ^ i : 5 | i : 5 + i;
+
+		put(code + 0x100, 5); /* mov eax, 5; op eax, i; ret */
+		code[0x105] = ops[i & 3];
+		memcpy(code + 0x106, &i, 4);
+		code[0x10a] = 0xc3;
+		bad += run(code + 0x100) != want;
+		/* The immediate alone. */
+		code[0x101] = 6;
+		two += run(code + 0x100) == want;
+	}
+	check("often.opcode", bad, 0);
+	/* OR with 5 and with 6 is the same where both low bits are set. */
+	check("often.immediate", two, 500);
+	for (u32 i = 0; i < 200; i++) {
+		own += next_insn() != 2 || own_later() != 0;
+		loop += loop_own() != 5050;
+	}
+	check("often.own", own, 0);
+	check("often.loop", loop, 0);
+}
+
+/* An immediate that changes often, behind loads that share one check. */
+static void often_behind_loads(void)
+{
+	/* push 0x11; push 0x22; pop rdx; pop rcx; mov eax, imm; ret */
+	static const u8 pops[] = { 0x6a, 0x11, 0x6a, 0x22, 0x5a, 0x59, 0xb8, 0, 0, 0, 0, 0xc3 };
+	/* mov edx, [rsp]; mov ecx, [rsp + 8]; mov eax, imm; ret */
+	static const u8 loads[] = { 0x8b, 0x14, 0x24, 0x8b, 0x4c, 0x24, 0x08, 0xb8,
+				    0, 0, 0, 0, 0xc3 };
+	u32 bad = 0;
+
+	for (u32 i = 0; i < 2000; i++) {
+		memcpy(code + 0x200, pops, sizeof(pops));
+		memcpy(code + 0x207, &i, 4);
+		bad += run(code + 0x200) != i;
+		memcpy(code + 0x240, loads, sizeof(loads));
+		memcpy(code + 0x248, &i, 4);
+		bad += run(code + 0x240) != i;
+	}
+	check("often.behind-loads", bad, 0);
+}
+
 /* Data beside code in one page: writing it must not disturb, nor lose, the code. */
 static void neighbours(void)
 {
@@ -192,6 +243,8 @@ void test_main(void)
 	simple();
 	alias();
 	by_string();
+	often();
+	often_behind_loads();
 	neighbours();
 	check("user", rt_user(user_smc, code), NONE);
 }

@@ -217,7 +217,12 @@ void smp_init(unsigned cpus)
 		pause_();
 	check_true("init.alive", alive > 0);
 	apic_icr(smp_apic_id[last], 0x4500);
-	rt_udelay(20000);
+	/* Its thread may be a while in getting the message on a busy host. */
+	for (unsigned i = 0, same = 0; i < 500 && same < 5; i++) {
+		before = alive;
+		rt_udelay(20000);
+		same = alive == before ? same + 1 : 0;
+	}
 	before = alive;
 	rt_udelay(20000);
 	check("init.stopped", alive, before);

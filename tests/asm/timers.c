@@ -131,25 +131,40 @@ static void io_apic(void)
 	ioapic_route(2, 0x10000, 0);
 }
 
+/* Counts down for some 10 ms. How long that was, in ticks of the PM timer, is between
+ * *least and *most: a busy host may stop this processor between two reads. */
+static u64 count_down(u32 *least, u32 *most)
+{
+	u32 before, begun, end, after, c0, c1;
+
+	before = rt_pm_timer();
+	apic_wr(APIC_TMICT, 0xffffffff);
+	c0 = apic_rd(APIC_TMCCT);
+	begun = rt_pm_timer();
+	rt_udelay(10000);
+	end = rt_pm_timer();
+	c1 = apic_rd(APIC_TMCCT);
+	after = rt_pm_timer();
+	*least = (end - begun) & 0xffffff;
+	*most = (after - before) & 0xffffff;
+	return c0 - c1;
+}
+
 static void lapic_timer(void)
 {
-	u32 start, c0, c1, ticks;
+	u32 start, least, most, least16, most16, ticks;
+	u64 by_1, by_16;
 
 	rt_handle(0x70, on_apic);
 	apic_wr(APIC_TDCR, 0xb); /* by 1 */
 	apic_wr(APIC_LVTT, 0x10070);
-	apic_wr(APIC_TMICT, 0xffffffff);
-	c0 = apic_rd(APIC_TMCCT);
-	rt_udelay(10000);
-	c1 = apic_rd(APIC_TMCCT);
-	ticks = c0 - c1; /* in about 10 ms */
+	by_1 = count_down(&least, &most);
+	ticks = (u32)(by_1 * 35795 / least); /* in 10 ms, or some more */
 	check_true("lapic.counts-down", ticks > 10000);
 	apic_wr(APIC_TDCR, 3); /* by 16 */
-	apic_wr(APIC_TMICT, 0xffffffff);
-	c0 = apic_rd(APIC_TMCCT);
-	rt_udelay(10000);
-	c1 = apic_rd(APIC_TMCCT);
-	check_true("lapic.divider", c0 - c1 > ticks / 64 && c0 - c1 < ticks / 4);
+	by_16 = count_down(&least16, &most16);
+	check_true("lapic.divider", by_16 * most > by_1 * least16 / 64 &&
+		   by_16 * least < by_1 * most16 / 4);
 	apic_wr(APIC_TDCR, 0xb);
 	apic_wr(APIC_LVTT, 0x70);
 	hits = 0;
@@ -231,25 +246,30 @@ static void hpet(void)
 	rt_handle(0x61, on_apic);
 	ioapic_route(pin, 0x61, id);
 	hits = 0;
+	hpet_wr(0x10, 0); /* it stands while a comparator is set: no match can be missed */
 	hpet_wr(0x108, hpet_rd(0xf0) + 10000000000000ull / period);
 	hpet_wr(0x100, (u64)pin << 9 | 4);
+	hpet_wr(0x10, 1);
 	check_true("hpet.one-shot", wait_count(&hits, 1, 1000));
 	hpet_wr(0x100, 0);
 	/* Periodic, 1 ms. */
 	hits = 0;
 	u64 ms = 1000000000000ull / period;
+	hpet_wr(0x10, 0);
 	hpet_wr(0x100, (u64)pin << 9 | 4 | 8 | 0x40);
 	hpet_wr(0x108, hpet_rd(0xf0) + ms);
 	hpet_wr(0x108, ms);
+	hpet_wr(0x10, 1);
 	check_true("hpet.periodic", wait_count(&hits, 20, 1000));
 	hpet_wr(0x100, 0);
 	ioapic_route(pin, 0x10000, 0);
 	/* Legacy replacement: timer 0 drives IRQ 0's pin 2. */
 	ioapic_route(2, 0x61, id);
-	hpet_wr(0x10, 3);
+	hpet_wr(0x10, 2);
 	hits = 0;
 	hpet_wr(0x108, hpet_rd(0xf0) + ms);
 	hpet_wr(0x100, 4);
+	hpet_wr(0x10, 3);
 	check_true("hpet.legacy", wait_count(&hits, 1, 1000));
 	hpet_wr(0x100, 0);
 	hpet_wr(0x10, 1);

@@ -158,18 +158,30 @@ class Terminal:
 class Vm:
     """bothy-vm alone, spoken to over its control socket."""
 
-    def __init__(self, foreground=True, **config):
+    def __init__(self, foreground=True, listen=None, wrap=(), **config):
+        """@listen: the path of a control socket for further clients; @wrap: words before
+        the command."""
         ours, theirs = socket.socketpair()
         self.serial, serial = socket.socketpair()
         read, write = os.pipe()
-        config = {"memory": 16 << 20, "serial": {"fd": serial.fileno()}, **config}
+        if "restore" not in config:
+            config = {"memory": 16 << 20, **config}
+        config = {"serial": {"fd": serial.fileno()}, **config}
         os.write(write, json.dumps(config).encode())
         os.close(write)
         args = [BOTHY_VM, "--config-fd", str(read), "--control-fd", str(theirs.fileno())]
+        fds = [read, theirs.fileno(), serial.fileno()]
         if foreground:
             args.append("--foreground")
-        self.proc = subprocess.Popen(args, pass_fds=[read, theirs.fileno(), serial.fileno()],
-                                     stderr=subprocess.PIPE)
+        if listen:
+            door = socket.socket(socket.AF_UNIX)
+            door.bind(str(listen))
+            door.listen()
+            args += ["--listen-fd", str(door.fileno())]
+            fds.append(door.fileno())
+        self.proc = subprocess.Popen([*wrap, *args], pass_fds=fds, stderr=subprocess.PIPE)
+        if listen:
+            door.close()
         os.close(read)
         theirs.close()
         serial.close()
@@ -209,7 +221,7 @@ class Vm:
             if "event" in o:
                 self.events.append(o)
 
-    def command(self, name, **arguments):
+    def command(self, name, /, **arguments):
         o = {"execute": name}
         if arguments:
             o["arguments"] = arguments

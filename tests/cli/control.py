@@ -130,6 +130,50 @@ def test_guest_events(folder, echo):
     vm.close()
 
 
+def test_watchdog(folder, echo):
+    vm = start(echo, **{"watchdog-action": "debug"})
+
+    def bark(action):
+        vm.serial.sendall(b"7")
+        vm.serial_expect(b"w")
+        check(vm.event("WATCHDOG")["data"] == {"action": action}, action)
+
+    bark("debug")
+    check(error_of(vm.command("watchdog-set-action", action="bite"))[0] == "GenericError", "bite")
+    for action in ("none", "pause", "shutdown", "reset", "poweroff"):
+        check(vm.command("watchdog-set-action", action=action) == {"return": {}}, action)
+        bark(action)
+        if action == "pause":
+            vm.event("STOP")
+            check(vm.command("query-status")["return"]["status"] == "watchdog", "status")
+            vm.command("cont")
+        elif action == "shutdown":
+            vm.event("POWERDOWN")
+        elif action == "reset":
+            check(vm.event("RESET")["data"]["reason"] == "guest-reset", "reset")
+            vm.serial_expect(b"ready\r\n")
+        if action != "poweroff":
+            vm.serial.sendall(b"x")
+            vm.serial_expect(b"x")
+            check(vm.command("query-status")["return"]["status"] == "running", action)
+    vm.event("SHUTDOWN")
+    check(vm.wait() == 0, "exit code")
+    check(b"watchdog ran out" in vm.proc.stderr.read(), "a line in the log")
+    vm.close()
+
+
+def test_uuid(folder, echo):
+    text = "6ba7b810-9dad-11d1-80b4-00c04fd430c8"
+    vm = start(echo, uuid=text)
+    check(vm.command("query-uuid")["return"] == {"UUID": text}, "uuid")
+    vm.close()
+    for bad in ("1", text[:-1], text + "0"):
+        vm = Vm(kernel=str(echo), uuid=bad)
+        check(vm.wait() == 2, "exit code")
+        check("UUID" in vm.proc.stderr.read().decode(), bad)
+        vm.close()
+
+
 def test_malformed(folder, echo):
     vm = start(echo)
     for text in ('{"execute": \n', "[1,2\n", "}\n", "\x00\n", '"x"\n', "[]\n", "12\n", "null\n",
@@ -212,7 +256,7 @@ def test_bad_descriptions(folder, echo):
     for config, word in (({"kernel": 5}, "'kernel'"), ({"kernel": "k", "frob": 1}, "'frob'"),
                          ({"kernel": "k", "cpus": 0}, "'cpus'"),
                          ({"kernel": "k", "memory": -1}, "'memory'"),
-                         ({"kernel": "k", "serial": {"fd": 999}}, "999"), ({}, "'kernel'")):
+                         ({"kernel": "k", "serial": {"fd": 999}}, "999"), ({"initrd": "i"}, "'kernel'")):
         vm = Vm(**config)
         check(vm.wait() == 2, config, "exit code")
         said = vm.proc.stderr.read().decode()

@@ -2,7 +2,8 @@
 /*
  * A Multiboot guest for the command line's tests: says "ready" on the serial
  * port, then echoes. Keys: 1 powers off, 2 resets, 3 triple-faults, 4 tells of a
- * panic, 5 floods (without end), 6 halts with interrupts off.
+ * panic, 5 floods (without end), 6 halts with interrupts off, 7 starts the watchdog
+ * and does not feed it.
  */
 	.set COM1, 0x3f8
 	.set FLAGS, 0
@@ -36,6 +37,8 @@ next:
 	je flood
 	cmp $'6', %al
 	je halt
+	cmp $'7', %al
+	je watchdog
 	call putc
 	jmp next
 
@@ -56,6 +59,16 @@ panic:
 	mov $0x505, %dx
 	mov $1, %al
 	out %al, (%dx)
+	jmp next
+watchdog:			/* ICH9: NO_REBOOT off; two ticks of 0.6 s; loaded */
+	andb $~0x20, 0xfed1f410
+	mov $0x672, %dx
+	mov $2, %ax
+	out %ax, (%dx)
+	mov $0x660, %dx
+	out %ax, (%dx)
+	mov $'w', %al
+	call putc
 	jmp next
 flood:
 	mov $ready, %esi

@@ -283,6 +283,17 @@ def test_serial_socket(folder, echo):
     p.wait()
     wait_gone(vm)
     check(not (folder / "sock").exists(), "the socket is left behind")
+    # One that nobody listens at any more makes way.
+    dead = socket.socket(socket.AF_UNIX)
+    dead.bind("sock")
+    dead.close()
+    p = subprocess.Popen([BOTHY, "run", "--kernel", echo, "--memory", "16M", "--serial",
+                          "unix:sock"], stdin=subprocess.DEVNULL)
+    s = connect("sock")
+    s.sendall(b"1")
+    check(p.wait(TIMEOUT) == 0, "exit code", p.returncode)
+    s.close()
+    check(not (folder / "sock").exists(), "the socket is left behind")
 
 
 def test_halted_guest_uses_no_cpu(folder, echo):

@@ -267,6 +267,46 @@ def test_probe(d):
     expect(b"top secret" not in (d / "out.raw").read_bytes(), "the host's file was read")
 
 
+def usage(img, *names):
+    args = ["usage", img, "--json"] + (["--delete", ",".join(names)] if names else [])
+    return json.loads(run(*args))
+
+
+def test_usage(d):
+    """What usage says deleting frees is what deleting frees, to the cluster."""
+    rnd = random.Random(7)
+    for turn, opts in enumerate((["--options", "cluster_size=4096"], [],
+                                 ["--options", "extended_l2=on,cluster_size=16384"])):
+        img, raw = d / f"u{turn}.qcow2", d / "r.raw"
+        run("create", img, "8M", *opts)
+        names = []
+        for n in range(5):
+            data = bytearray(8 << 20)
+            for _ in range(12):
+                at = rnd.randrange(8 << 20) & ~4095
+                data[at:at + 40960] = rnd.randbytes(40960)
+            raw.write_bytes(data[:8 << 20])
+            run("convert", raw, img, "--from", "raw", "--into")
+            names.append(f"s{n}")
+            run("snapshot", "create", img, names[-1])
+        run("convert", raw, img, "--from", "raw", "--into", *(["--compress"] if turn == 1 else []))
+        while names:
+            gone = rnd.sample(names, min(len(names), rnd.randrange(1, 4)))
+            before = usage(img, *gone)
+            alone = {s["name"]: s["alone"] for s in before["snapshots"]}
+            expect(sum(alone[x] for x in gone) <= before["freed"] <= before["used"], f"{before}")
+            expect(before["maximum"] >= before["used"], f"{before}")
+            for x in gone:
+                run("snapshot", "delete", img, x)
+                names.remove(x)
+            after = usage(img)
+            expect(before["used"] - after["used"] == before["freed"],
+                   f"deleting {gone}: {before['freed']} were said, "
+                   f"{before['used'] - after['used']} freed")
+        run("usage", img, "--delete", "none", ok=1, says="does not have")
+        run("check", img)
+
+
 def main():
     tests = [(n, f) for n, f in sorted(globals().items()) if n.startswith("test_")]
     for name, fn in tests:

@@ -107,8 +107,11 @@ static int compare(struct test *t, uint64_t off, uint64_t len)
 	struct iovec iov[3] = { { buf, len / 3 }, { buf + len / 3, 0 },
 				{ buf + len / 3, len - len / 3 } };
 	struct block_vec v = { iov, 3 };
-	int rc = block_preadv(t->n, off, len, &v, 0);
+	/* What can be had at once must be the same; it may have touched the memory if not. */
+	int rc = off & 4096 ? block_preadv_nowait(t->n, off, len, &v, 0) : -EAGAIN;
 
+	if (rc == -EAGAIN)
+		rc = block_preadv(t->n, off, len, &v, 0);
 	if (rc) {
 		free(buf);
 		return fail(t, "read", rc, NULL);

@@ -34,6 +34,8 @@ int main(int argc, char **argv)
 			t.snapshots = true;
 		else if (!strcmp(argv[i], "resize=1"))
 			t.resize = true;
+		else if (!strcmp(argv[i], "jobs=1"))
+			t.jobs = true;
 		else if (!strncmp(argv[i], "size=", 5))
 			t.disk_bytes = strtoull(argv[i] + 5, NULL, 0);
 		else if (!strcmp(argv[i], "plant=1"))

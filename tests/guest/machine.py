@@ -20,9 +20,9 @@ class Failure(Exception):
     """A test did not get what it wanted."""
 
 
-def prepared_guest():
-    """The folder that tools/guest.sh makes: vmlinuz, initramfs.cpio.gz."""
-    p = subprocess.run([os.path.join(ROOT, "tools", "guest.sh")], stdout=subprocess.PIPE,
+def prepared_guest(*options, script="guest.sh"):
+    """The folder that a script of tools/ makes: vmlinuz, initramfs.cpio.gz."""
+    p = subprocess.run([os.path.join(ROOT, "tools", script), *options], stdout=subprocess.PIPE,
                        stderr=subprocess.PIPE, check=False)
     if p.returncode != 0:
         raise Failure("the guest cannot be prepared: " + p.stderr.decode().strip()[-300:])

@@ -16,7 +16,7 @@
 static const struct acpi_config full = {
 	.cpus = 255, .ecam_base = 0xb0000000, .pci_mem32 = { 0xc0000000, 0x3ec00000 },
 	.pci_mem64 = { 0x800000000, 0x800000000 }, .pm_base = 0x600, .sci_irq = 9,
-	.hpet_base = 0xfed00000, .serial_ports = 2, .i8042 = true, .rtc = true, .s3 = true,
+	.hpet_base = 0xfed00000, .serial_ports = 3, .i8042 = true, .rtc = true, .s3 = true,
 	.pvpanic_port = 0x505,
 };
 

@@ -16,7 +16,7 @@ void vcpu_request(struct vcpu *v, uint32_t bits)
 	atomic_fetch_or(&v->x86->request, bits);
 }
 
-uint64_t x86_rdtsc(struct x86_cpu *c)
+uint64_t x86_tsc_now(const struct x86_cpu *c)
 {
 	return (uint64_t)(vtime_now_ns(c->vtime) + c->tsc_offset);
 }

@@ -9,6 +9,8 @@
 #include <unistd.h>
 
 #include "src/dev/legacy/uart16550.h"
+#include "src/dev/legacy/i8237.h"
+#include "src/dev/plug.h"
 #include "tests/unit/dev_fixture.h"
 
 #define PORT 0x3f8
@@ -416,13 +418,64 @@ static void test_fd_files(void **state)
 	fixture_fini(&f);
 }
 
+struct codes {
+	struct chardev c;
+	uint8_t last;
+	unsigned count;
+};
+
+static size_t codes_write(struct chardev *c, const uint8_t *buf, size_t len)
+{
+	struct codes *s = (struct codes *)c;
+
+	s->last = buf[len - 1];
+	s->count += (unsigned)len;
+	return len;
+}
+
+static void codes_close(struct chardev *c) {}
+static const struct chardev_ops codes_ops = { .write = codes_write, .close = codes_close };
+
+static void *find_codes(void *opaque, enum dev_prop_type type, const char *id, struct err *err)
+{
+	return opaque;
+}
+
+/* POST codes: the debug port in front of the DMA controller's page registers. */
+static void test_post_codes(void **state)
+{
+	struct codes s = { .c.ops = &codes_ops };
+	struct dev_prop_text props[] = { { "chardev", "s" }, { "iobase", "0x80" } };
+	struct dev_backends b = { find_codes, &s };
+	struct dev_plug plug = { .id = "post" };
+	struct i8237 dma;
+	struct fixture f;
+	void *dev;
+
+	fixture_init(&f);
+	plug.env = &f.env;
+	assert_int_equal(i8237_init(&dma, &f.env, NULL), 0);
+	outb(&f, 0x80, 0x11);
+	assert_int_equal(inb(&f, 0x80), 0x11);
+	assert_int_equal(dev_new(dev_find("isa-debugcon"), &plug, props, 2, &b, &dev, NULL), 0);
+	outb(&f, 0x80, 0xaa);
+	assert_int_equal(s.last, 0xaa);
+	outb(&f, 0x84, 0x55);
+	assert_int_equal(inb(&f, 0x84), 0x55);
+	assert_int_equal(s.count, 1);
+	dev_free(dev_find("debugcon"), dev);
+	assert_int_equal(inb(&f, 0x80), 0x11);
+	i8237_fini(&dma);
+	fixture_fini(&f);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_registers), cmocka_unit_test(test_transmit),
 		cmocka_unit_test(test_receive), cmocka_unit_test(test_loopback),
 		cmocka_unit_test(test_state), cmocka_unit_test(test_fd_input),
-		cmocka_unit_test(test_fd_output), cmocka_unit_test(test_fd_files),
+		cmocka_unit_test(test_fd_output), cmocka_unit_test(test_post_codes), cmocka_unit_test(test_fd_files),
 	};
 
 	signal(SIGPIPE, SIG_IGN);

@@ -167,7 +167,7 @@ int front_snapshot(int argc, char **argv)
 		rc = out_snapshot_list(&env, argv[optind], format, false, &err);
 	else
 		rc = op_snapshot(&env, argv[optind], format,
-				 what == 'c'   ? OP_SNAP_CREATE
+				 what == 'c'   ? OP_SNAP_ADD
 				 : what == 'a' ? OP_SNAP_APPLY
 					       : OP_SNAP_DELETE,
 				 name, &err);

@@ -15,32 +15,9 @@
 #include <string.h>
 
 #include "src/base/bits.h"
-#include "src/block/qcow2/qcow2.h"
+#include "src/block/qcow2/bitmap_priv.h"
 
-enum {
-	DIR_ENTRY_BYTES = 24,
-	DIR_MAX_BYTES = 4 << 20,
-	TABLE_MAX_ENTRIES = 4 << 20,
-	CHUNK_BYTES = 4096,
-	NAME_MAX_BYTES = 1023,
-};
-#define FLAG_IN_USE 1u
-#define FLAG_AUTO 2u
-#define TABLE_ALL_ONES 1u
-
-struct qc_bitmap {
-	struct qc_bitmap *next;
-	uint64_t dir_pos; /* of the directory entry, in the file */
-	uint64_t table_off;
-	uint32_t table_size, flags;
-	uint8_t granularity_bits;
-	bool live; /* we marked it in use and keep it up to date */
-	char *name;
-	uint8_t **chunks; /* what was newly marked */
-	uint64_t nchunks;
-};
-
-static void free_list(struct qc_bitmap *b)
+void qcb_free(struct qc_bitmap *b)
 {
 	while (b) {
 		struct qc_bitmap *next = b->next;
@@ -56,7 +33,7 @@ static void free_list(struct qc_bitmap *b)
 
 void qc_bitmaps_free(struct qcow2 *q)
 {
-	free_list(q->live_bitmaps);
+	qcb_free(q->live_bitmaps);
 	q->live_bitmaps = NULL;
 }
 
@@ -83,6 +60,7 @@ static struct qc_bitmap *parse_entry(const struct qcow2 *q, const uint8_t *p, si
 	b->table_size = ld_be32(p + 8);
 	b->flags = ld_be32(p + 12);
 	b->granularity_bits = p[17];
+	b->extra_len = extra;
 	b->name = strndup((const char *)p + DIR_ENTRY_BYTES + extra, name_len);
 	if (!b->name || b->table_off & (q->cluster_size - 1) || !b->table_off ||
 	    b->table_size > TABLE_MAX_ENTRIES) {
@@ -93,8 +71,7 @@ static struct qc_bitmap *parse_entry(const struct qcow2 *q, const uint8_t *p, si
 	return b;
 }
 
-/* Reads the directory. *out may be NULL with 0: there are no bitmaps to speak of. */
-static int load(struct qcow2 *q, struct qc_bitmap **out)
+int qcb_load(struct qcow2 *q, struct qc_bitmap **out)
 {
 	struct qc_bitmap *list = NULL, **tail = &list;
 	size_t pos = 0, size = q->bitmaps.dir_size, used;
@@ -124,7 +101,7 @@ static int load(struct qcow2 *q, struct qc_bitmap **out)
 	}
 	free(dir);
 	if (rc) {
-		free_list(list);
+		qcb_free(list);
 		return rc;
 	}
 	*out = list;
@@ -140,24 +117,30 @@ static int write_flags(struct qcow2 *q, const struct qc_bitmap *b)
 	return block_pwrite(q->file, b->dir_pos + 12, buf, sizeof(buf));
 }
 
+int qcb_make_chunks(const struct qcow2 *q, struct qc_bitmap *b)
+{
+	uint64_t bits = (q->node->len >> b->granularity_bits) + 1;
+
+	b->nchunks = bits / (CHUNK_BYTES * 8) + 1;
+	b->chunks = calloc(b->nchunks, sizeof(*b->chunks));
+	return b->chunks ? 0 : -ENOMEM;
+}
+
 int qc_bitmaps_begin(struct qcow2 *q)
 {
 	bool any = false;
-	int rc = load(q, &q->live_bitmaps);
+	int rc = qcb_load(q, &q->live_bitmaps);
 
 	if (rc == -EINVAL) { /* nonsense: let nobody believe it, the disk itself is fine */
 		q->autoclear &= ~QC_AUTOCLEAR_BITMAPS;
 		return qc_header_update(q);
 	}
 	for (struct qc_bitmap *b = q->live_bitmaps; b && !rc; b = b->next) {
-		uint64_t bits = (q->node->len >> b->granularity_bits) + 1;
-
 		if (!(b->flags & FLAG_AUTO) || b->flags & FLAG_IN_USE)
 			continue;
-		b->nchunks = bits / (CHUNK_BYTES * 8) + 1;
-		b->chunks = calloc(b->nchunks, sizeof(*b->chunks));
-		if (!b->chunks)
-			return -ENOMEM;
+		rc = qcb_make_chunks(q, b);
+		if (rc)
+			return rc;
 		b->flags |= FLAG_IN_USE;
 		b->live = any = true;
 		rc = write_flags(q, b);
@@ -165,7 +148,7 @@ int qc_bitmaps_begin(struct qcow2 *q)
 	return !rc && any ? qc_sync(q) : rc;
 }
 
-static int mark_one(struct qc_bitmap *b, uint64_t off, uint64_t len)
+int qcb_mark(struct qc_bitmap *b, uint64_t off, uint64_t len)
 {
 	uint64_t last = (off + len - 1) >> b->granularity_bits;
 
@@ -192,7 +175,7 @@ int qc_bitmaps_mark(struct qcow2 *q, uint64_t off, uint64_t len)
 		return 0;
 	for (struct qc_bitmap *b = q->live_bitmaps; b && !rc; b = b->next)
 		if (b->live)
-			rc = mark_one(b, off, len);
+			rc = qcb_mark(b, off, len);
 	return rc;
 }
 
@@ -297,7 +280,7 @@ int qc_bitmaps_store(struct qcow2 *q)
 int qc_bitmaps_info(struct qcow2 *q, struct block_info *i)
 {
 	struct qc_bitmap *list;
-	int rc = load(q, &list);
+	int rc = qcb_load(q, &list);
 
 	if (rc || !list)
 		return rc == -EINVAL ? 0 : rc;
@@ -310,7 +293,7 @@ int qc_bitmaps_info(struct qcow2 *q, struct block_info *i)
 		o->in_use = b->flags & FLAG_IN_USE;
 		o->enabled = b->flags & FLAG_AUTO;
 	}
-	free_list(list);
+	qcb_free(list);
 	return i->bitmaps ? 0 : -ENOMEM;
 }
 
@@ -339,13 +322,13 @@ int qc_bitmaps_refs(struct qcow2 *q, int (*fn)(void *opaque, uint64_t off, uint6
 		    void *opaque)
 {
 	struct qc_bitmap *list;
-	int rc = load(q, &list);
+	int rc = qcb_load(q, &list);
 
 	if (rc || !list)
 		return rc;
 	rc = fn(opaque, q->bitmaps.dir_off, q->bitmaps.dir_size);
 	for (struct qc_bitmap *b = list; b && !rc; b = b->next)
 		rc = table_refs(q, b, fn, opaque);
-	free_list(list);
+	qcb_free(list);
 	return rc;
 }

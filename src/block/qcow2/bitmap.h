@@ -20,4 +20,12 @@ int must_check qc_bitmaps_info(struct qcow2 *q, struct block_info *i);
 int must_check qc_bitmaps_refs(struct qcow2 *q,
 			       int (*fn)(void *opaque, uint64_t off, uint64_t len), void *opaque);
 
+
+/* For the descriptor: see struct block_format_desc. */
+int must_check qc_bitmap_add(struct block_node *n, const char *name, uint32_t granularity,
+			     struct err *err);
+int must_check qc_bitmap_remove(struct block_node *n, const char *name, struct err *err);
+int must_check qc_bitmap_read(struct block_node *n, const char *name, struct dirty *out);
+int must_check qc_bitmap_write(struct block_node *n, const char *name, struct dirty *with);
+
 #endif

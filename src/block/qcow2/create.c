@@ -249,7 +249,8 @@ static int name_data_file(struct block_node *file, const struct recipe *r, struc
 
 int qc_create(const struct block_create *c, struct err *err)
 {
-	struct block_open_opts o = { .format = "qcow2", .host = c->host, .cache = BLOCK_CACHE_WRITEBACK,
+	/* A cut leaves no image that anybody was told of: who asked for it syncs once. */
+	struct block_open_opts o = { .format = "qcow2", .host = c->host, .cache = BLOCK_CACHE_UNSAFE,
 				     .flags = BLOCK_OPEN_WRITE | BLOCK_OPEN_NO_BACKING };
 	struct block_node *file, *n;
 	struct recipe r;

@@ -340,33 +340,41 @@ static const struct { uint8_t type, bit; const char *name; } feature_names[] = {
 	{ 2, 1, "raw external data" },
 };
 
-static void put_features(struct builder *b)
+/* Which of them a header names: what the image may come to use, or all. */
+enum features { FEATURES_ALL, FEATURES_USED, FEATURES_NONE };
+
+static bool names_feature(const struct qcow2 *q, size_t i, enum features which)
+{
+	const uint64_t sets[] = { q->incompat | QC_INCOMPAT_DIRTY | QC_INCOMPAT_CORRUPT, q->compat,
+				  q->autoclear };
+
+	return which == FEATURES_ALL || sets[feature_names[i].type] >> feature_names[i].bit & 1;
+}
+
+static void put_features(const struct qcow2 *q, struct builder *b, enum features which)
 {
 	uint8_t t[48 * array_size(feature_names)];
+	uint32_t n = 0;
 
 	memset(t, 0, sizeof(t));
 	for (size_t i = 0; i < array_size(feature_names); i++) {
-		t[i * 48] = feature_names[i].type;
-		t[i * 48 + 1] = feature_names[i].bit;
-		memcpy(t + i * 48 + 2, feature_names[i].name, strlen(feature_names[i].name));
+		if (!names_feature(q, i, which))
+			continue;
+		t[n] = feature_names[i].type;
+		t[n + 1] = feature_names[i].bit;
+		memcpy(t + n + 2, feature_names[i].name, strlen(feature_names[i].name));
+		n += 48;
 	}
-	put_ext(b, QC_EXT_FEATURES, t, sizeof(t));
+	put_ext(b, QC_EXT_FEATURES, t, n);
 }
 
-static void put_all_exts(const struct qcow2 *q, struct builder *b, bool features)
+static void put_all_exts(const struct qcow2 *q, struct builder *b, enum features which)
 {
 	uint8_t x[24];
 
 	if (q->node->backing_format)
 		put_ext(b, QC_EXT_BACKING_FORMAT, q->node->backing_format,
 			(uint32_t)strlen(q->node->backing_format));
-	if (q->data_file)
-		put_ext(b, QC_EXT_DATA_FILE, q->data_file, (uint32_t)strlen(q->data_file));
-	if (q->crypto_len) {
-		st_be64(x, q->crypto_off);
-		st_be64(x + 8, q->crypto_len);
-		put_ext(b, QC_EXT_CRYPTO, x, 16);
-	}
 	if (q->bitmaps.count) {
 		st_be32(x, q->bitmaps.count);
 		st_be32(x + 4, 0);
@@ -374,17 +382,73 @@ static void put_all_exts(const struct qcow2 *q, struct builder *b, bool features
 		st_be64(x + 16, q->bitmaps.dir_off);
 		put_ext(b, QC_EXT_BITMAPS, x, 24);
 	}
+	if (q->crypto_len) {
+		st_be64(x, q->crypto_off);
+		st_be64(x + 8, q->crypto_len);
+		put_ext(b, QC_EXT_CRYPTO, x, 16);
+	}
+	if (q->data_file)
+		put_ext(b, QC_EXT_DATA_FILE, q->data_file, (uint32_t)strlen(q->data_file));
 	for (const struct qc_header_ext *e = q->exts; e; e = e->next)
 		put_ext(b, e->type, e->data, e->len);
-	if (features && q->version >= 3)
-		put_features(b);
+	if (which != FEATURES_NONE && q->version >= 3)
+		put_features(q, b, which);
 	put_ext(b, QC_EXT_END, NULL, 0);
 }
 
+/* Fields and extensions anew, in at most @limit bytes with @name more behind them. */
+static bool lay_out(const struct qcow2 *q, struct builder *b, enum features which, uint64_t limit,
+		    size_t name)
+{
+	b->at = q->header_len;
+	b->end = limit;
+	b->full = b->at > limit;
+	if (b->full)
+		return false;
+	memset(b->h + b->at, 0, q->cluster_size - b->at);
+	put_all_exts(q, b, which);
+	return !b->full && b->end - b->at >= name;
+}
+
+/* A name that does not fit in the first sector: where the one that the header on storage
+ * means does not stand, if the cluster has such a place. On storage before the header
+ * means it. */
+static int place_name(struct qcow2 *q, struct builder *b, size_t name)
+{
+	uint64_t at = align_up(b->at, BLOCK_SECTOR), old, old_end;
+	uint8_t h[BLOCK_SECTOR];
+	int rc = block_pread(q->file, 0, h, sizeof(h));
+
+	if (rc)
+		return rc;
+	old = ld_be64(h + H_BACKING_OFF);
+	old_end = old + ld_be32(h + H_BACKING_LEN);
+	if (old_end > q->cluster_size || old_end < old)
+		old = old_end = 0;
+	if (at < old_end && old < at + name)
+		at = align_up(old_end, BLOCK_SECTOR);
+	if (at + name > q->cluster_size) { /* very small clusters and long names */
+		memcpy(b->h + b->at, q->node->backing_path, name);
+		b->at += name;
+		return 0;
+	}
+	st_be64(b->h + H_BACKING_OFF, at);
+	rc = block_pwrite(q->file, at, q->node->backing_path, name);
+	return rc ? rc : qc_sync(q);
+}
+
+/*
+ * All that a header says changes together or not at all: extensions and the backing
+ * file's name go into the first sector, which is written whole or not, and the names of
+ * features, which nobody needs, are left out where they leave no room. Only where
+ * names of several hundred bytes meet does the name go elsewhere.
+ */
 int qc_header_rewrite(struct qcow2 *q, struct err *err)
 {
 	size_t name = q->node->backing_path ? strlen(q->node->backing_path) : 0;
-	struct builder b = { calloc(1, q->cluster_size), q->header_len, q->cluster_size, false };
+	struct builder b = { .h = calloc(1, q->cluster_size) };
+	enum features which = FEATURES_ALL;
+	bool near = false;
 	int rc = 0;
 
 	if (!b.h)
@@ -393,14 +457,9 @@ int qc_header_rewrite(struct qcow2 *q, struct err *err)
 	if (q->header_len > H_OUR_LEN)
 		rc = block_pread(q->file, 0, b.h, q->header_len);
 	fill(q, b.h);
-	put_all_exts(q, &b, true);
-	if (b.full || b.end - b.at < name) { /* small clusters: do without the names of features */
-		memset(b.h + q->header_len, 0, q->cluster_size - q->header_len);
-		b.at = q->header_len;
-		b.full = false;
-		put_all_exts(q, &b, false);
-	}
-	if (b.full || b.end - b.at < name) {
+	for (; which <= FEATURES_NONE && !near; which++)
+		near = lay_out(q, &b, which, BLOCK_SECTOR, name);
+	if (!near && !lay_out(q, &b, FEATURES_NONE, q->cluster_size, name)) {
 		free(b.h);
 		return err_set(err, -EINVAL, "the names of the backing file and of the data file do "
 					     "not fit in a header of %" PRIu64 " bytes; use shorter "
@@ -408,11 +467,15 @@ int qc_header_rewrite(struct qcow2 *q, struct err *err)
 	}
 	st_be64(b.h + H_BACKING_OFF, name ? b.at : 0);
 	st_be32(b.h + H_BACKING_LEN, (uint32_t)name);
-	if (name)
-		memcpy(b.h + b.at, q->node->backing_path, name);
 	qc_wrote(q);
+	if (name && near) {
+		memcpy(b.h + b.at, q->node->backing_path, name);
+		b.at += name;
+	} else if (name && !rc) {
+		rc = place_name(q, &b, name);
+	}
 	if (!rc)
-		rc = block_pwrite(q->file, 0, b.h, q->cluster_size);
+		rc = block_pwrite(q->file, 0, b.h, align_up(b.at, BLOCK_SECTOR));
 	free(b.h);
 	return rc ? err_set(err, rc, "cannot write '%s': %s", q->node->path, strerror(-rc)) : 0;
 }

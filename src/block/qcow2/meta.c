@@ -128,6 +128,8 @@ static int get_page(struct qcow2 *q, uint64_t off, struct qc_page **out)
 		*out = p;
 		return 0;
 	}
+	if (c->held_only)
+		return -EAGAIN;
 	rc = make_room(q);
 	if (rc)
 		return rc;

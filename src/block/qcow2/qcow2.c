@@ -11,6 +11,7 @@
 #include "src/block/luks.h"
 #include "src/block/qcow2/bitmap.h"
 #include "src/block/qcow2/crypt.h"
+#include "src/block/qcow2/usage.h"
 
 static int qcow2_probe(const uint8_t *buf, size_t len, const char *path)
 {
@@ -212,6 +213,7 @@ const struct block_format_desc block_qcow2 = {
 	.close = qcow2_close,
 	.create = qc_create,
 	.preadv = qc_preadv,
+	.preadv_nowait = qc_preadv_nowait,
 	.pwritev = qc_pwritev,
 	.pwrite_compressed = qc_pwrite_compressed,
 	.zero = qc_zero,
@@ -228,5 +230,10 @@ const struct block_format_desc block_qcow2 = {
 	.snap_delete = qc_snap_delete,
 	.snap_view = qc_snap_view,
 	.make_empty = qc_make_empty,
+	.bitmap_add = qc_bitmap_add,
+	.bitmap_remove = qc_bitmap_remove,
+	.bitmap_read = qc_bitmap_read,
+	.bitmap_write = qc_bitmap_write,
+	.usage = qc_usage,
 	.vmstate_io = qc_vmstate_io,
 };

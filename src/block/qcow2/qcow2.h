@@ -78,6 +78,7 @@ struct qc_cache {
 	struct qc_page **hash;
 	size_t hash_size; /* a power of two */
 	struct qc_page lru; /* list head */
+	bool held_only;     /* -EAGAIN for a page that would have to be read */
 	size_t dirty[QC_CLASSES];
 };
 
@@ -215,6 +216,8 @@ int must_check qc_sub_kind(const struct qcow2 *q, const struct qc_entry *e, unsi
 int qc_corrupt(struct qcow2 *q); /* damage: marks the image, stops writing; returns -EIO */
 
 /* ---- rw.c ---- */
+int must_check qc_preadv_nowait(struct block_node *n, uint64_t off, size_t len,
+				const struct block_vec *v, size_t voff);
 int must_check qc_preadv(struct block_node *n, uint64_t off, size_t len,
 			 const struct block_vec *v, size_t voff);
 int must_check qc_pwritev(struct block_node *n, uint64_t off, size_t len,

@@ -106,6 +106,54 @@ int qc_preadv(struct block_node *n, uint64_t off, size_t len, const struct block
 	return rc;
 }
 
+static int backing_nowait(struct block_node *n, const struct span *s, size_t len)
+{
+	struct block_node *b = n->backing;
+	size_t have = b && s->off < b->len ? min_of((uint64_t)len, b->len - s->off) : 0;
+	int rc = have ? block_preadv_nowait(b, s->off, have, s->v, s->voff) : 0;
+
+	if (!rc && have < len)
+		block_vec_zero(s->v, s->voff + have, len - have);
+	return rc;
+}
+
+/* Tables that are in memory, data that the host's cache has. */
+int qc_preadv_nowait(struct block_node *n, uint64_t off, size_t len, const struct block_vec *v,
+		     size_t voff)
+{
+	struct qcow2 *q = n->priv;
+	struct span s = { off, len, v, voff };
+	struct range r;
+	int rc = 0;
+
+	if (q->crypt || !range_try_lock(&q->ranges, &r, align_down(off, q->cluster_size),
+					align_up(off + len, q->cluster_size), false))
+		return -EAGAIN;
+	while (s.len && !rc) {
+		struct qc_run run;
+
+		if (pthread_mutex_trylock(&q->lock)) {
+			rc = -EAGAIN;
+			break;
+		}
+		q->cache.held_only = true;
+		rc = qc_lookup(q, s.off, s.len, &run);
+		q->cache.held_only = false;
+		pthread_mutex_unlock(&q->lock);
+		if (rc)
+			break;
+		switch (run.kind) {
+		case QC_UNALLOC: rc = backing_nowait(n, &s, run.len); break;
+		case QC_ZERO: block_vec_zero(s.v, s.voff, run.len); break;
+		case QC_DATA: rc = block_preadv_nowait(q->data, run.host, run.len, s.v, s.voff); break;
+		default: rc = -EAGAIN; /* unpacking is work for another thread */
+		}
+		advance(&s, run.len);
+	}
+	range_unlock(&q->ranges, &r);
+	return rc;
+}
+
 /* Once in an opening, before anything is changed; lock held. */
 int qc_touch(struct qcow2 *q)
 {

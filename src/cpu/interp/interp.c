@@ -283,9 +283,9 @@ void interp_exec_one(struct x86_cpu *c, struct interp *in)
 	x86_after_insn(c);
 }
 
-static void exec_block(struct x86_cpu *c, const struct block *b)
+static void exec_block(struct x86_cpu *c, const struct block *b, unsigned max)
 {
-	const struct x86_insn *i = b->insn, *end = i + b->count;
+	const struct x86_insn *i = b->insn, *end = i + min_of((unsigned)b->count, max);
 
 	if (unlikely(!c->code64 && c->rip + b->bytes - 1 > c->seg[X86_CS].limit)) {
 		check_limit(c, i);
@@ -301,10 +301,15 @@ static void exec_block(struct x86_cpu *c, const struct block *b)
 
 void interp_exec_run(struct x86_cpu *c, struct interp *in)
 {
+	interp_exec_some(c, in, MAX_INSNS);
+}
+
+void interp_exec_some(struct x86_cpu *c, struct interp *in, unsigned max)
+{
 	struct block *b = find_block(c, in);
 
 	if (likely(b))
-		exec_block(c, b);
+		exec_block(c, b, max);
 	else
 		interp_exec_one(c, in);
 }
@@ -397,6 +402,21 @@ int interp_step(struct x86_cpu *c)
 		return 1;
 	step(c);
 	return 0;
+}
+
+void interp_step_whole(struct x86_cpu *c)
+{
+	uint8_t shadow = c->int_shadow;
+
+	c->start_rip = c->rip;
+	if (_setjmp(c->fault_jmp)) {
+		x86_deliver_exception(c);
+		return;
+	}
+	x86_before_insn(c);
+	step(c);
+	c->int_shadow &= ~shadow;
+	x86_after_insn(c);
 }
 
 const struct engine_desc interp_engine = {

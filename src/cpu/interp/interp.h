@@ -16,6 +16,11 @@ extern const struct engine_desc interp_engine;
  * delivered. Uses c->fault_jmp. For tests and for engines that fall back. */
 int interp_step(struct x86_cpu *c);
 
+/* Executes one instruction as a processor does, with breakpoints, single step and
+ * shadows, and delivers the exception that it raises. Looks at no interrupts, keeps
+ * no decoded code: memory may have been written by others. Uses c->fault_jmp. */
+void interp_step_whole(struct x86_cpu *c);
+
 /*
  * The pieces that the translator borrows. All raise (c->fault_jmp), and expect
  * c->start_rip == c->rip.
@@ -35,5 +40,7 @@ static inline bool interp_must_step(const struct x86_cpu *c)
 void interp_exec_one(struct x86_cpu *c, struct interp *in);
 /* A straight run of instructions; not when interp_must_step(). */
 void interp_exec_run(struct x86_cpu *c, struct interp *in);
+/* The same, at most @max (not 0) instructions. */
+void interp_exec_some(struct x86_cpu *c, struct interp *in, unsigned max);
 
 #endif

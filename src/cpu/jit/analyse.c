@@ -3,16 +3,22 @@
  * Decoding a run of guest instructions, and what is known about it before any
  * host code is made: which registers each writes, which flags are still wanted.
  */
-#include "src/cpu/jit/emit.h"
+#include "src/cpu/jit/emit_ops.h"
 #include "src/cpu/jit/jit_priv.h"
+
+bool jit_is_side_exit(const struct x86_insn *i, uint32_t key)
+{
+	return i->row->attr & X86_A_END && jit_emitter(i, key) == e_jcc_row &&
+	       (int64_t)i->imm >= 0;
+}
 
 /* Decodes from @bytes until a block's end, JIT_MAX_INSNS, or the bytes run out.
  * Returns the number of instructions. */
-unsigned jit_decode(struct x86_cpu *c, const uint8_t *bytes, unsigned avail, unsigned key,
+unsigned jit_decode(const struct x86_cpu *c, const uint8_t *bytes, unsigned avail, unsigned key,
 		    uint64_t rip, struct jit_run *run)
 {
 	uint64_t mask = key & X86_MODE_64 ? ~0ull : 0xffffffffull;
-	unsigned at = 0, n = 0;
+	unsigned at = 0, n = 0, exits = 0;
 
 	while (n < JIT_MAX_INSNS) {
 		int r = x86_decode(bytes + at, avail - at, key & JIT_KEY_MODE, c->features,
@@ -23,8 +29,11 @@ unsigned jit_decode(struct x86_cpu *c, const uint8_t *bytes, unsigned avail, uns
 		run->rip[n] = (rip + at) & mask;
 		at += (unsigned)r;
 		n++;
-		if (run->insn[n - 1].row->attr & X86_A_END)
+		if (!(run->insn[n - 1].row->attr & X86_A_END))
+			continue;
+		if (exits == JIT_MAX_EXITS || !jit_is_side_exit(&run->insn[n - 1], key))
 			break;
+		exits++;
 	}
 	run->rip[n] = (rip + at) & mask;
 	run->count = n;
@@ -52,6 +61,47 @@ static unsigned operand_reg(const struct x86_insn *i, unsigned kind)
 	}
 }
 
+bool jit_writes_memory(const struct x86_insn *i)
+{
+	switch (i->row->opnd[0]) {
+	case X86_O_Eb: case X86_O_Ew: case X86_O_Ed: case X86_O_Eq: case X86_O_Ev: case X86_O_Ey:
+	case X86_O_Edq_r: case X86_O_M: case X86_O_W: case X86_O_Qq: case X86_O_Qd:
+		return true;
+	default: /* a register is written; XCHG and the like have memory first */
+		return false;
+	}
+}
+
+bool jit_imm_from_memory(const struct x86_insn *i)
+{
+	return i->row->id == X86_OP_MOV_ZvIv && i->opsize >= 4;
+}
+
+/* Conservative: what C executes may do anything. */
+static bool may_store(const struct x86_insn *i, uint32_t key)
+{
+	if (!jit_emitter(i, key))
+		return true;
+	switch (i->row->id) {
+	case X86_OP_PUSH_Zv: case X86_OP_PUSH_Ev: case X86_OP_PUSH_Iz: case X86_OP_PUSH_Ib:
+	case X86_OP_PUSHF:
+		return true;
+	default:
+		return i->mem && !(i->row->attr & X86_A_NOWRITE);
+	}
+}
+
+void jit_cut_at_store(struct jit_run *run, uint32_t key)
+{
+	for (unsigned n = 0; n + 1 < run->count; n++) {
+		if (may_store(&run->insn[n], key)) {
+			run->count = n + 1;
+			run->bytes = (unsigned)(run->rip[n + 1] - run->rip[0]);
+			return;
+		}
+	}
+}
+
 uint32_t jit_writes(const struct x86_insn *i)
 {
 	unsigned dst = operand_reg(i, i->row->opnd[0]);
@@ -59,7 +109,8 @@ uint32_t jit_writes(const struct x86_insn *i)
 
 	switch (i->row->id) {
 	case X86_OP_PUSH_Zv: case X86_OP_PUSH_Iz: case X86_OP_PUSH_Ib: case X86_OP_PUSH_Ev:
-	case X86_OP_POP_Zv: case X86_OP_POP_Ev: case X86_OP_CALL_Jz: case X86_OP_CALL_Ev:
+	case X86_OP_PUSHF: case X86_OP_POP_Zv: case X86_OP_POP_Ev: case X86_OP_CALL_Jz:
+	case X86_OP_CALL_Ev:
 	case X86_OP_RET: case X86_OP_RET_Iw:
 		return mask | 1u << X86_RSP;
 	case X86_OP_LEAVE:
@@ -68,6 +119,8 @@ uint32_t jit_writes(const struct x86_insn *i)
 		return mask | 1u << (i->reg & 15);
 	case X86_OP_CMPXCHG_Eb: case X86_OP_CMPXCHG_Ev: case X86_OP_XCHG_ZvrAX: case X86_OP_CBW:
 		return mask | 1u << X86_RAX;
+	case X86_OP_CMPXCHG8B: case X86_OP_CMPXCHG16B:
+		return 1u << X86_RAX | 1u << X86_RDX;
 	case X86_OP_CWD:
 		return 1u << X86_RDX;
 	case X86_OP_MUL_Eb: case X86_OP_MUL_Ev: case X86_OP_IMUL_Eb: case X86_OP_IMUL_Ev:
@@ -128,7 +181,7 @@ void jit_analyse(struct jit_run *run)
 		const struct x86_insn *i = &run->insn[n];
 
 		want = (uint16_t)(jit_flags_read(i, want) | (want & ~i->row->flags_write));
-		if (jit_may_fault(i))
+		if (jit_may_fault(i) && !(jit_group_checked(run, n) && jit_only_access_faults(i)))
 			want = X86_FL_ARITH;
 		run->want[n] = want;
 	}

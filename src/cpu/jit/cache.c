@@ -5,6 +5,8 @@
  * address, by backing page, and by the jumps that lead to them.
  */
 #include <errno.h>
+#include <fcntl.h>
+#include <malloc.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -27,13 +29,17 @@ int jit_cache_init(struct jit *j, size_t size, struct err *err)
 	j->rx = mmap(NULL, size, PROT_READ | PROT_EXEC, MAP_SHARED, j->fd, 0);
 	j->by_page = mmap(NULL, j->npages * sizeof(*j->by_page), PROT_READ | PROT_WRITE,
 			  MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-	if (j->rw == MAP_FAILED || j->rx == MAP_FAILED || j->by_page == MAP_FAILED)
+	j->rewrites = mmap(NULL, j->npages * sizeof(*j->rewrites), PROT_READ | PROT_WRITE,
+			   MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	if (j->rw == MAP_FAILED || j->rx == MAP_FAILED || j->by_page == MAP_FAILED ||
+	    j->rewrites == MAP_FAILED)
 		return err_set(err, -errno,
 			       "cannot map the code cache (%zu KiB): %s; a policy that forbids "
 			       "executable memory makes --engine interp the only choice",
 			       size >> 10, strerror(errno));
 	j->a = (struct asm_buf){ .p = j->rw, .end = j->rw + size, .rx = j->rx - j->rw };
 	jit_emit_thunks(j);
+	jit_trace_thunks(j, j->rw, j->a.p);
 	part = (size_t)(j->rw + size - j->a.p) / JIT_SEGMENTS;
 	for (unsigned n = 0; n < JIT_SEGMENTS; n++) {
 		j->seg[n].start = j->a.p + n * part;
@@ -41,6 +47,19 @@ int jit_cache_init(struct jit *j, size_t size, struct err *err)
 	}
 	j->a.end = j->seg[0].end;
 	return 0;
+}
+
+/* Segments that were full when they were left count whole. */
+uint64_t jit_cache_used(const struct jit *j)
+{
+	uint64_t used = (uint64_t)(j->seg[0].start - j->rw);
+
+	for (unsigned n = 0; n < JIT_SEGMENTS; n++)
+		if (n == j->segment)
+			used += (uint64_t)(j->a.p - j->seg[n].start);
+		else if (j->seg[n].blocks)
+			used += (uint64_t)(j->seg[n].end - j->seg[n].start);
+	return used;
 }
 
 static void arenas_free(struct jit_segment *s)
@@ -63,6 +82,8 @@ void jit_cache_fini(struct jit *j)
 		munmap(j->rx, j->size);
 	if (j->by_page && (void *)j->by_page != MAP_FAILED)
 		munmap(j->by_page, j->npages * sizeof(*j->by_page));
+	if (j->rewrites && (void *)j->rewrites != MAP_FAILED)
+		munmap(j->rewrites, j->npages * sizeof(*j->rewrites));
 	if (j->fd >= 0)
 		close(j->fd);
 }
@@ -88,14 +109,16 @@ void *jit_meta(struct jit *j, size_t size)
 	return p;
 }
 
-static unsigned slot_of(uint64_t lin)
+/* The page of memory counts, too: processes share addresses, not what stands there. */
+static unsigned slot_of(uint64_t lin, uint64_t page)
 {
-	return (unsigned)((lin * 0x9e3779b97f4a7c15ull) >> 40) & (JIT_HASH_SLOTS - 1);
+	return (unsigned)(((lin ^ page << 32) * 0x9e3779b97f4a7c15ull) >> 40) &
+	       (JIT_HASH_SLOTS - 1);
 }
 
 struct jit_block *jit_find(struct jit *j, uint64_t lin, uint32_t key, uint64_t page, uint64_t page2)
 {
-	struct jit_block *b = j->hash[slot_of(lin)];
+	struct jit_block *b = j->hash[slot_of(lin, page)];
 
 	/* page2 ~0: not looked up yet; the caller checks. */
 	for (; b; b = b->hash_next)
@@ -105,19 +128,48 @@ struct jit_block *jit_find(struct jit *j, uint64_t lin, uint32_t key, uint64_t p
 	return NULL;
 }
 
+/* The next block of @page's list, and what points to @b there. Lists of pages that many
+ * processes share are long. */
+static struct jit_block **next_on_page(struct jit_block *b, uint64_t page)
+{
+	return b->page == page ? &b->page_next : &b->page2_next;
+}
+
+static struct jit_block ***at_on_page(struct jit_block *b, uint64_t page)
+{
+	return b->page == page ? &b->page_at : &b->page2_at;
+}
+
+static void put_on_page(struct jit *j, struct jit_block *b, uint64_t page)
+{
+	struct jit_block **first = &j->by_page[page], **next = next_on_page(b, page);
+
+	*next = *first;
+	if (*next)
+		*at_on_page(*next, page) = next;
+	*at_on_page(b, page) = first;
+	*first = b;
+}
+
+static void take_off_page(struct jit *j, struct jit_block *b, uint64_t page)
+{
+	struct jit_block *next = *next_on_page(b, page), **at = *at_on_page(b, page);
+
+	*at = next;
+	if (next)
+		*at_on_page(next, page) = at;
+}
+
 void jit_insert(struct jit *j, struct jit_block *b)
 {
-	struct jit_block **h = &j->hash[slot_of(b->lin)];
+	struct jit_block **h = &j->hash[slot_of(b->lin, b->page)];
 	struct jit_segment *s = &j->seg[j->segment];
 
 	b->hash_next = *h;
 	*h = b;
-	b->page_next = j->by_page[b->page];
-	j->by_page[b->page] = b;
-	if (b->page2 != b->page) {
-		b->page2_next = j->by_page[b->page2];
-		j->by_page[b->page2] = b;
-	}
+	put_on_page(j, b, b->page);
+	if (b->page2 != b->page)
+		put_on_page(j, b, b->page2);
 	b->segment = (uint8_t)j->segment;
 	b->segment_next = s->blocks;
 	s->blocks = b;
@@ -125,11 +177,9 @@ void jit_insert(struct jit *j, struct jit_block *b)
 
 static void unlink_one(struct jit_link *l)
 {
-	struct jit_link **p = &l->to->in;
-
-	while (*p != l)
-		p = &(*p)->next_in;
-	*p = l->next_in;
+	*l->in_at = l->next_in;
+	if (l->next_in)
+		l->next_in->in_at = l->in_at;
 	l->to = NULL;
 	a_set_rel(l->place, l->stub);
 }
@@ -140,34 +190,21 @@ void jit_link_to(struct jit *j, struct jit_link *l, struct jit_block *b)
 		return;
 	l->to = b;
 	l->next_in = b->in;
+	if (b->in)
+		b->in->in_at = &l->next_in;
+	l->in_at = &b->in;
 	b->in = l;
 	a_set_rel(l->place, l->flags_live ? b->entry_live : b->entry_saved);
 	j->stats.links++;
-}
-
-/* The next block of @page's list. */
-static struct jit_block **next_on_page(struct jit_block *b, uint64_t page)
-{
-	return b->page == page ? &b->page_next : &b->page2_next;
-}
-
-static void take_off_page(struct jit *j, struct jit_block *b, uint64_t page)
-{
-	struct jit_block **p = &j->by_page[page];
-
-	while (*p && *p != b)
-		p = next_on_page(*p, page);
-	if (*p)
-		*p = *next_on_page(b, page);
 }
 
 /* Nothing leads to the block any more. Its code stays where it is: it may be
  * what is running. */
 static void kill(struct jit *j, struct jit_block *b)
 {
-	struct jit_block **h = &j->hash[slot_of(b->lin)];
-	struct x86_jump *slot =
-		&j->cpu->jit.jump[JIT_KEY_CLASS(b->key)][b->rip & (X86_JUMP_SLOTS - 1)];
+	struct jit_block **h = &j->hash[slot_of(b->lin, b->page)];
+	unsigned n = jit_jump_slot(b->rip);
+	struct x86_jump *slot = &j->cpu->jit.jump[JIT_KEY_CLASS(b->key)][n];
 
 	while (*h && *h != b)
 		h = &(*h)->hash_next;
@@ -178,27 +215,49 @@ static void kill(struct jit *j, struct jit_block *b)
 		take_off_page(j, b, b->page2);
 	while (b->in)
 		unlink_one(b->in);
-	for (unsigned n = 0; n < 2; n++)
-		if (b->link[n].to)
-			unlink_one(&b->link[n]);
+	for (struct jit_link *l = b->links; l; l = l->next)
+		if (l->to)
+			unlink_one(l);
 	if (slot->rip == b->rip)
-		slot->rip = jit_no_jump(b->rip & (X86_JUMP_SLOTS - 1));
+		slot->rip = jit_no_jump(n);
 	b->dead = true;
 }
 
-void jit_invalidate(struct jit *j, uint64_t page, uint64_t chunks)
+bool jit_invalidate(struct jit *j, uint64_t page, uint64_t chunks)
 {
 	struct jit_block *b = j->by_page[page], *next;
+	bool any = false;
 
 	for (; b; b = next) {
 		uint64_t has = b->page == page ? b->chunks : b->chunks2;
 
 		next = *next_on_page(b, page);
-		if (has & chunks) {
+		if (has & chunks && !b->checked) {
 			kill(j, b);
 			j->stats.invalidations++;
+			any = true;
 		}
 	}
+	return any;
+}
+
+void jit_limit_page(struct jit *j, uint64_t page, unsigned most)
+{
+	unsigned n = 0;
+
+	for (struct jit_block *b = j->by_page[page]; b && n < most; b = *next_on_page(b, page))
+		n++;
+	while (n == most && j->by_page[page])
+		kill(j, j->by_page[page]);
+}
+
+/* A block that is not running. Its room is used again if it was made last. */
+void jit_discard(struct jit *j, struct jit_block *b)
+{
+	kill(j, b);
+	j->stats.invalidations++;
+	if (b->segment == j->segment && b->end == j->a.p)
+		j->a.p = b->start;
 }
 
 static void evict(struct jit *j, unsigned n)
@@ -224,11 +283,44 @@ void jit_next_segment(struct jit *j)
 	j->cpu->jit.link = 0; /* may have been in what is gone */
 }
 
+/* The code of a guest that idles is a fraction of this. */
+#define IDLE_BYTES (2u << 20)
+
+static void give_back(struct jit *j, unsigned n)
+{
+	struct jit_segment *s = &j->seg[n];
+	off_t from = (off_t)align_up((uint64_t)(s->start - j->rw), MEM_PAGE_SIZE);
+	off_t to = (off_t)align_down((uint64_t)(s->end - j->rw), MEM_PAGE_SIZE);
+
+	evict(j, n);
+	j->cpu->jit.link = 0; /* may have been in what is gone */
+	/* Where that cannot be done the memory stays: no harm. */
+	if (to > from)
+		fallocate(j->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, from, to - from);
+	malloc_trim(0);
+}
+
+/* The oldest code goes, and its memory back to the host. What is still wanted is
+ * translated again, into the newest segment. */
+void jit_cache_trim(struct jit *j)
+{
+	for (unsigned k = 1; k < JIT_SEGMENTS; k++) {
+		unsigned n = (j->segment + k) % JIT_SEGMENTS;
+
+		if (j->seg[n].blocks) {
+			give_back(j, n);
+			return;
+		}
+	}
+	if ((size_t)(j->a.p - j->seg[j->segment].start) > IDLE_BYTES)
+		jit_next_segment(j); /* and next time the one that was the newest goes */
+}
+
 void jit_drop_all(struct jit *j)
 {
 	for (unsigned n = 0; n < JIT_SEGMENTS; n++)
 		evict(j, n);
-	jit_clear_jumps(j);
+	jit_jumps_flush(j, CPU_FLUSH_ALL, 0);
 	j->segment = 0;
 	j->a.p = j->seg[0].start;
 	j->a.end = j->seg[0].end;
@@ -236,14 +328,99 @@ void jit_drop_all(struct jit *j)
 	j->cpu->jit.link = 0;
 }
 
-void jit_clear_jumps_of(struct jit *j, unsigned cls)
+/*
+ * The jump caches: one per TLB class; each holds blocks of one key (another mode or
+ * another set of flat segments at the same address is another block).
+ */
+void jit_jumps_init(struct jit *j)
 {
-	for (unsigned n = 0; n < X86_JUMP_SLOTS; n++)
-		j->cpu->jit.jump[cls][n].rip = jit_no_jump(n);
+	for (unsigned cls = 0; cls < X86_TLB_CLASSES; cls++) {
+		for (unsigned n = 0; n <= X86_JUMP_SLOTS; n++)
+			j->cpu->jit.jump[cls][n].rip = jit_no_jump(n);
+		/* All addresses look there while requests wait: a guest may jump to this one. */
+		j->cpu->jit.jump[cls][0].entry = j->leave_slot0;
+	}
 }
 
-void jit_clear_jumps(struct jit *j)
+static bool jump_stays(uint8_t info, uint64_t rip, enum cpu_flush what, uint64_t lin)
 {
-	for (unsigned cls = 0; cls < X86_TLB_CLASSES; cls++)
-		jit_clear_jumps_of(j, cls);
+	return what == CPU_FLUSH_PAGE && !(info & JIT_JUMP_STRADDLES) &&
+	       (rip ^ lin) >> (info & JIT_JUMP_SHIFT) != 0;
+}
+
+/* Those of global pages (@global), or the others. */
+static void flush_jumps_of(struct jit *j, unsigned cls, bool global, enum cpu_flush what,
+			   uint64_t lin)
+{
+	struct x86_jump *jump = j->cpu->jit.jump[cls];
+	struct jit_jumps *s = &j->jumps[cls];
+	uint16_t *list = s->list[global];
+	unsigned kept = 0;
+
+	for (unsigned k = 0; k < s->used[global]; k++) {
+		unsigned n = list[k];
+
+		if (jump_stays(s->info[n], jump[n].rip, what, lin)) {
+			list[kept++] = (uint16_t)n;
+		} else {
+			jump[n].rip = jit_no_jump(n);
+			s->info[n] = 0;
+		}
+	}
+	s->used[global] = kept;
+}
+
+void jit_jumps_flush(struct jit *j, enum cpu_flush what, uint64_t lin)
+{
+	for (unsigned cls = 0; cls < X86_TLB_CLASSES; cls++) {
+		flush_jumps_of(j, cls, false, what, lin);
+		if (what != CPU_FLUSH_NONGLOBAL)
+			flush_jumps_of(j, cls, true, what, lin);
+	}
+}
+
+/* Lists the slot among those of its kind; it may be in the other list. */
+static void list_slot(struct jit_jumps *s, unsigned n, uint8_t info)
+{
+	bool global = info & JIT_JUMP_GLOBAL;
+
+	if (s->info[n] && !(s->info[n] & JIT_JUMP_GLOBAL) == global) {
+		uint16_t *list = s->list[!global];
+		unsigned k = 0;
+
+		while (list[k] != n)
+			k++;
+		list[k] = list[--s->used[!global]];
+		s->info[n] = 0;
+	}
+	if (!s->info[n])
+		s->list[global][s->used[global]++] = (uint16_t)n;
+	s->info[n] = info;
+}
+
+/* The block was just found through the TLB. */
+void jit_jump_add(struct jit *j, const struct jit_block *b)
+{
+	struct x86_cpu *c = j->cpu;
+	unsigned cls = JIT_KEY_CLASS(b->key), n = jit_jump_slot(b->rip);
+	unsigned fetch = b->key & JIT_KEY_USER ? X86_TLB_USER : X86_TLB_KERNEL;
+	uint32_t f = c->tlb_side[fetch][b->lin >> 12 & (X86_TLB_ENTRIES - 1)].flags;
+	struct jit_jumps *s = &j->jumps[cls];
+	uint8_t info = f & X86_TLBF_1G	      ? 30
+		       : !(f & X86_TLBF_2M)   ? 12
+		       : c->cr4 & X86_CR4_PAE ? 21
+					      : 22;
+
+	if (s->key != b->key) {
+		flush_jumps_of(j, cls, false, CPU_FLUSH_ALL, 0);
+		flush_jumps_of(j, cls, true, CPU_FLUSH_ALL, 0);
+		s->key = b->key;
+	}
+	if (b->page != b->page2)
+		info |= JIT_JUMP_STRADDLES;
+	else if (f & X86_TLBF_GLOBAL)
+		info |= JIT_JUMP_GLOBAL;
+	list_slot(s, n, info);
+	c->jit.jump[cls][n] =
+		(struct x86_jump){ .rip = b->rip, .entry = jit_rx(j, b->entry_saved) };
 }

@@ -1,158 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Emitting a block: guest flags, guest memory, jumps, and the block's frame.
- *
- * A memory access costs the host's flags (one compare of the TLB tag), so guest
- * flags that live in RFLAGS must be out of the way first. Most often nothing has
- * to be done: nobody wants them, or the instruction that made them can be done
- * again (FL_AGAIN) when a fault shows them after all. Only else are they saved.
+ * Emitting a block: guest memory, jumps, and the block's frame.
  */
 #include "src/cpu/jit/emit.h"
 
 #include <stddef.h>
-
-const int8_t jit_home[16] = { H_R10, H_R11, H_RDX, H_RBX, H_R15, H_RBP, H_RSI, H_RDI,
-			      H_R8, H_R9, -1, -1, H_R12, H_R13, H_R14, -1 };
-
-void g_load(struct tr *t, unsigned size, unsigned host, unsigned g)
-{
-	a_load(t->a, size < 4 ? 4 : size, host, g_rm(g));
-}
-
-void g_store(struct tr *t, unsigned size, unsigned g, unsigned host)
-{
-	if (jit_home[g] >= 0)
-		a_mov(t->a, size, jit_home[g], host);
-	else
-		a_store(t->a, size == 4 ? 8 : size, g_rm(g), host);
-}
-
-unsigned g_begin(struct tr *t, unsigned size, unsigned g)
-{
-	if (jit_home[g] >= 0)
-		return jit_home[g];
-	g_load(t, 8, H_RAX, g);
-	return H_RAX;
-}
-
-void g_end(struct tr *t, unsigned size, unsigned g, unsigned host)
-{
-	if (jit_home[g] < 0)
-		g_store(t, size, g, host);
-}
-
-/*
- * Flags.
- */
-static void save_flags(struct tr *t)
-{
-	a_save_flags(t->a);
-	a_store(t->a, 2, A_GS(OFF(jit.flags_ax)), H_RAX);
-}
-
-static void restore_flags(struct tr *t)
-{
-	a_movx(t->a, false, 4, H_RAX, 2, A_GS(OFF(jit.flags_ax)));
-	a_restore_flags(t->a);
-}
-
-/* Does the defining instruction again, for its flags only. Clobbers RAX. */
-static void flags_again(struct tr *t, const struct fl_def *d)
-{
-	struct asm_buf *a = t->a;
-	static const enum a_alu undo[] = { [DEF_ADD] = ALU_SUB, [DEF_SUB] = ALU_ADD };
-	static const enum a_alu redo[] = { [DEF_ADD] = ALU_ADD, [DEF_SUB] = ALU_SUB,
-					   [DEF_CMP] = ALU_CMP };
-
-	g_load(t, d->size, H_RAX, d->a);
-	if (d->kind == DEF_TEST) {
-		if (d->imm) {
-			a_ext(a, d->size == 1 ? 0xf6 : 0xf7, d->size, 0, A_REG(H_RAX));
-			a_imm(a, d->size, (uint32_t)d->value);
-		} else {
-			/* TEST has its register second; memory first is the same. */
-			a_rr(a, d->size == 1 ? 0x84 : 0x85, d->size, H_RAX, g_rm(d->b));
-		}
-		return;
-	}
-	if (d->imm) {
-		if (d->kind != DEF_CMP)
-			a_alui(a, undo[d->kind], d->size, A_REG(H_RAX), d->value);
-		a_alui(a, redo[d->kind], d->size, A_REG(H_RAX), d->value);
-	} else {
-		if (d->kind != DEF_CMP)
-			a_alu(a, undo[d->kind], d->size, H_RAX, g_rm(d->b));
-		a_alu(a, redo[d->kind], d->size, H_RAX, g_rm(d->b));
-	}
-}
-
-static uint32_t def_uses(const struct fl_def *d)
-{
-	return d->kind == DEF_NONE ? 0 : 1u << d->a | (d->imm ? 0 : 1u << d->b);
-}
-
-void e_clobber(struct tr *t)
-{
-	if (t->fl != FL_LIVE)
-		return;
-	if (t->run->want[t->n] == 0) {
-		t->fl = FL_DEAD;
-	} else if (t->def.kind != DEF_NONE) {
-		t->fl = FL_AGAIN;
-	} else {
-		save_flags(t);
-		t->fl = FL_SAVED;
-	}
-}
-
-static void make_live(struct tr *t)
-{
-	if (t->fl == FL_SAVED)
-		restore_flags(t);
-	else if (t->fl == FL_AGAIN)
-		flags_again(t, &t->def);
-	t->fl = FL_LIVE;
-}
-
-static void make_saved(struct tr *t)
-{
-	if (t->fl == FL_AGAIN)
-		make_live(t);
-	if (t->fl == FL_LIVE)
-		save_flags(t);
-	t->fl = FL_SAVED;
-}
-
-/* Off the straight path: flags that somebody may look at go to memory. */
-static void make_saved_if(struct tr *t, const struct ool *o)
-{
-	if (o->fl != FL_DEAD)
-		make_saved(t);
-}
-
-void e_pre(struct tr *t, uint32_t writes)
-{
-	uint16_t after = t->run->want[t->n + 1], written = t->i->row->flags_write;
-	uint16_t reads = jit_flags_read(t->i, after);
-	uint16_t kept = after & ~written;
-
-	if ((reads | (written ? kept : 0)) != 0) {
-		make_live(t);
-	} else if (t->fl == FL_AGAIN && (def_uses(&t->def) & writes)) {
-		if (kept)
-			make_saved(t);
-		else
-			t->fl = FL_DEAD;
-	}
-	if (def_uses(&t->def) & writes)
-		t->def.kind = DEF_NONE;
-}
-
-void e_def(struct tr *t, struct fl_def def)
-{
-	t->fl = FL_LIVE;
-	t->def = def;
-}
 
 /*
  * Code off the straight path.
@@ -168,7 +20,7 @@ struct ool *e_ool(struct tr *t, enum ool_kind kind, uint8_t *from)
 	else
 		t->nool++;
 	*o = (struct ool){ .kind = kind, .from = { from, NULL }, .n = t->n, .fl = t->fl,
-			   .def = t->def, .vec = t->vec };
+			   .def = t->def, .vec = t->vec, .x87_open = t->x87_open };
 	return o;
 }
 
@@ -190,14 +42,18 @@ static void emit_ea(struct tr *t, const struct x86_insn *i, uint64_t next_rip)
 		if (i->mem_base < 16) {
 			base = jit_home[i->mem_base];
 			if (base < 0) {
-				a_load(a, 8, H_RCX, g_rm(i->mem_base));
+				bool again = g_in_rax(t, i->mem_index);
+
+				g_load(t, 8, H_RCX, i->mem_base);
+				if (again)
+					t->rax_at = a->p; /* RAX is as it was */
 				base = H_RCX;
 			}
 		}
 		if (i->mem_index < 16) {
 			index = jit_home[i->mem_index];
 			if (index < 0) {
-				a_load(a, 8, H_RAX, g_rm(i->mem_index));
+				g_load(t, 8, H_RAX, i->mem_index);
 				index = H_RAX;
 			}
 		}
@@ -237,8 +93,9 @@ static void emit_stack_lin(struct tr *t, unsigned g, int32_t disp)
 		a_mov(t->a, size, H_RCX, jit_home[g]);
 }
 
-/* The TLB check: linear address in RCX becomes a host address. */
-static struct ool *emit_check(struct tr *t, unsigned size, enum x86_access acc)
+/* The TLB check: linear address in RCX becomes a host address; else to code of
+ * @kind. */
+static struct ool *check_or(struct tr *t, unsigned size, enum x86_access acc, enum ool_kind kind)
 {
 	struct asm_buf *a = t->a;
 	unsigned cls = JIT_KEY_CLASS(t->key);
@@ -253,15 +110,30 @@ static struct ool *emit_check(struct tr *t, unsigned size, enum x86_access acc)
 	a_alu(a, ALU_XOR, 8, H_RCX, A_GSX(H_RAX, tlb + tag));
 	a_ext(a, 0x81, 8, ALU_CMP, A_REG(H_RCX));
 	a_d(a, 4096 - size);
-	o = e_ool(t, OOL_MISS, a_jcc(a, CC_A));
+	o = e_ool(t, kind, a_jcc(a, CC_A));
+	t->off = 0;
 	a_alu(a, ALU_ADD, 8, H_RCX, A_GSX(H_RAX, tlb + (int)offsetof(struct x86_tlb_entry, host)));
-	o->resume = a->p;
+	e_resume(t, o);
 	o->what = size | (uint32_t)acc << 8 | cls << 12;
 	return o;
 }
 
+static struct ool *emit_check(struct tr *t, unsigned size, enum x86_access acc)
+{
+	return check_or(t, size, acc, OOL_MISS);
+}
+
+void e_check_group(struct tr *t, unsigned span, enum x86_access acc)
+{
+	check_or(t, span, acc, OOL_PLAIN);
+}
+
 void e_access(struct tr *t, unsigned size, enum x86_access acc)
 {
+	if (t->run->group_of[t->n]) {
+		e_group_access(t);
+		return;
+	}
 	e_clobber(t);
 	emit_lin(t, t->i, t->run->rip[t->n + 1]);
 	emit_check(t, size, acc);
@@ -281,12 +153,27 @@ void e_access_stack(struct tr *t, unsigned size, enum x86_access acc, unsigned g
 {
 	struct ool *o;
 
+	if (t->run->group_of[t->n]) {
+		e_group_access(t);
+		return;
+	}
 	e_clobber(t);
 	emit_stack_lin(t, g, disp);
 	o = emit_check(t, size, acc);
 	o->stack = true;
 	o->stack_reg = (uint8_t)g;
 	o->stack_disp = disp;
+}
+
+void e_lin(struct tr *t)
+{
+	emit_lin(t, t->i, t->run->rip[t->n + 1]);
+}
+
+void e_access_rcx(struct tr *t, unsigned size, enum x86_access acc)
+{
+	a_store(t->a, 8, A_GS(OFF(jit.tmp1)), H_RCX);
+	emit_check(t, size, acc)->kept = true;
 }
 
 static void call_thunk(struct tr *t, const uint8_t *thunk_rx)
@@ -316,24 +203,29 @@ void e_call_op(struct tr *t)
 	call->insn = *t->i;
 	call->rip = t->run->rip[t->n];
 	if (t->fl != FL_DEAD)
-		make_saved(t);
+		e_make_saved(t);
 	a_movi(t->a, H_RAX, (uint64_t)(uintptr_t)call);
+	if (t->i->row->attr & X86_A_END) {
+		jmp_thunk(t, t->j->call_end);
+		t->ended = true;
+		return;
+	}
 	call_thunk(t, t->j->call_op);
 	t->fl = FL_SAVED;
 	t->def.kind = DEF_NONE;
 	t->vec = 0;
-	if (t->i->row->attr & X86_A_END) {
-		jmp_thunk(t, t->j->leave);
-		t->ended = true;
-	}
 }
 
-/* Leaves for the run loop with rip = @target. */
-static void emit_exit(struct tr *t, uint64_t target, struct jit_link *l)
+/* Leaves for the run loop with rip = o->target. */
+static void emit_exit(struct tr *t, const struct ool *o)
 {
-	a_movi(t->a, H_RAX, (uint64_t)(uintptr_t)l);
+	if (t->j->follower && !o->within) {
+		a_ext(t->a, 0xc6, 1, 0, A_GS(OFF(jit.whole))); /* MOV */
+		a_b(t->a, 1);
+	}
+	a_movi(t->a, H_RAX, (uint64_t)(uintptr_t)o->link);
 	a_store(t->a, 8, A_GS(OFF(jit.link)), H_RAX);
-	store_rip(t, OFF(rip), target);
+	store_rip(t, OFF(rip), o->target);
 	jmp_thunk(t, t->j->leave);
 }
 
@@ -352,7 +244,7 @@ static uint8_t *emit_poll(struct tr *t)
 }
 
 /* @rip: where the guest stands when the poll is made. */
-static void emit_poll_island(struct tr *t, uint8_t *place, uint64_t rip, enum fl_state fl)
+static struct ool *emit_poll_island(struct tr *t, uint8_t *place, uint64_t rip, enum fl_state fl)
 {
 	struct ool *o;
 
@@ -360,13 +252,21 @@ static void emit_poll_island(struct tr *t, uint8_t *place, uint64_t rip, enum fl
 	o = e_ool(t, OOL_EXIT, a_jmp(t->a));
 	o->target = rip;
 	o->fl = fl;
+	return o;
 }
 
-static struct jit_link *new_link(struct tr *t, uint64_t target)
+/* @place: the rel32 to patch. */
+static struct jit_link *new_link(struct tr *t, uint64_t target, uint8_t *place)
 {
-	struct jit_link *l = &t->b->link[t->nlinks++];
+	struct jit_link *l = jit_meta(t->j, sizeof(*l));
 
-	*l = (struct jit_link){ .target = target, .from = t->b };
+	if (!l) {
+		t->a->full = true;
+		return NULL;
+	}
+	*l = (struct jit_link){ .target = target, .place = place, .flags_live = t->fl == FL_LIVE,
+				.from = t->b, .next = t->b->links };
+	t->b->links = l;
 	return l;
 }
 
@@ -375,8 +275,8 @@ static struct jit_link *new_link(struct tr *t, uint64_t target)
 static void emit_far_goto(struct tr *t, uint64_t target)
 {
 	int32_t slot = OFF(jit.jump) +
-		       (int)(JIT_KEY_CLASS(t->key) * X86_JUMP_SLOTS +
-			     (target & (X86_JUMP_SLOTS - 1))) * (int)sizeof(struct x86_jump);
+		       (int)(JIT_KEY_CLASS(t->key) * (X86_JUMP_SLOTS + 1) + jit_jump_slot(target)) *
+			       (int)sizeof(struct x86_jump);
 	struct ool *o;
 
 	a_movi(t->a, H_RCX, target);
@@ -386,20 +286,24 @@ static void emit_far_goto(struct tr *t, uint64_t target)
 	a_ext(t->a, 0xff, 4, 4, A_GS(slot + 8)); /* JMP */
 }
 
+static struct a_rm ring_at_rcx(void)
+{
+	return (struct a_rm){ .gs = true, .base = -1, .index = H_RCX, .scale = 3,
+			      .disp = OFF(jit.ring) };
+}
+
 static void goto_unpolled(struct tr *t, uint64_t target)
 {
 	if (t->fl == FL_AGAIN)
-		make_live(t);
+		e_make_live(t);
 	if (same_page(t, target)) {
 		struct ool *o = e_ool(t, OOL_EXIT, a_jmp(t->a));
 
 		o->target = target;
-		o->link = new_link(t, target);
-		o->link->place = o->from[0];
-		o->link->flags_live = t->fl == FL_LIVE;
+		o->link = new_link(t, target, o->from[0]);
 	} else {
 		if (t->fl == FL_LIVE)
-			make_saved(t);
+			e_make_saved(t);
 		emit_far_goto(t, target);
 	}
 }
@@ -410,13 +314,39 @@ void e_goto(struct tr *t, uint64_t target)
 	enum fl_state fl;
 
 	if (t->fl == FL_AGAIN)
-		make_live(t);
+		e_make_live(t);
 	fl = t->fl;
 	if (target <= t->run->rip[t->n])
 		island = emit_poll(t);
 	goto_unpolled(t, target);
 	if (island)
 		emit_poll_island(t, island, target, fl);
+}
+
+/* In lockstep: what ran of the block is less than was noted when it began. RFLAGS stay. */
+static void emit_left_early(struct tr *t)
+{
+	struct asm_buf *a = t->a;
+
+	a_load(a, 4, H_RCX, A_GS(OFF(jit.budget)));
+	a_movi(a, H_RAX, JIT_RAN(t->b, t->n + 1));
+	a_store(a, 8, ring_at_rcx(), H_RAX);
+}
+
+void e_side_exit(struct tr *t, enum host_cc cc, uint64_t target)
+{
+	uint8_t *place = a_jcc(t->a, cc);
+	struct ool *o;
+
+	if (t->j->follower) {
+		o = e_ool(t, OOL_LEFT, place);
+	} else if (same_page(t, target)) {
+		o = e_ool(t, OOL_EXIT, place);
+		o->link = new_link(t, target, place);
+	} else {
+		o = e_ool(t, OOL_GOTO, place);
+	}
+	o->target = target;
 }
 
 /* Jcc and fall-through; flags are live. */
@@ -430,36 +360,36 @@ void e_jcc(struct tr *t, enum host_cc cc, uint64_t target)
 	place = a_jcc(t->a, cc);
 	if (same_page(t, target)) {
 		o = e_ool(t, OOL_EXIT, place);
-		o->link = new_link(t, target);
-		o->link->place = place;
-		o->link->flags_live = true;
+		o->link = new_link(t, target, place);
 	} else {
 		o = e_ool(t, OOL_GOTO, place);
 	}
 	o->target = target;
 	goto_unpolled(t, t->run->rip[t->n + 1]);
 	if (island)
-		emit_poll_island(t, island, t->run->rip[t->n], FL_LIVE);
+		emit_poll_island(t, island, t->run->rip[t->n], FL_LIVE)->within = true;
 }
 
 void e_lookup(struct tr *t)
 {
 	struct asm_buf *a = t->a;
 	int32_t jump = OFF(jit.jump) +
-		       (int)(JIT_KEY_CLASS(t->key) * X86_JUMP_SLOTS * sizeof(struct x86_jump));
+		       (int)(JIT_KEY_CLASS(t->key) * sizeof(((struct x86_cpu *)0)->jit.jump[0]));
+	struct ool *o;
 
+	_Static_assert(sizeof(struct x86_jump) == 16, "the address is shifted by 4");
 	e_clobber(t);
 	if (t->fl == FL_AGAIN)
-		make_saved(t);
-	a_mov(a, 4, H_RAX, H_RCX);
-	a_alui(a, ALU_AND, 4, A_REG(H_RAX), X86_JUMP_SLOTS - 1);
-	a_ext(a, 0xc1, 4, 4, A_REG(H_RAX)); /* SHL eax, 4 */
-	a_b(a, 4);
+		e_make_saved(t);
+	/* jit_jump_slot(), and the size of an entry. */
+	a_rorx(a, 4, H_RAX, H_RCX, 12);
+	a_alu(a, ALU_XOR, 4, H_RAX, A_REG(H_RCX));
+	a_rorx(a, 4, H_RAX, H_RAX, 32 - 4);
+	a_alu(a, ALU_AND, 4, H_RAX, A_GS(OFF(jit.run_ok)));
 	a_alu(a, ALU_CMP, 8, H_RCX, A_GSX(H_RAX, jump));
-	e_ool(t, OOL_ONE, a_jcc(a, CC_NE));
-	a_alui(a, ALU_CMP, 4, A_GS(OFF(jit.run_ok)), 0);
-	e_ool(t, OOL_ONE, a_jcc(a, CC_E));
+	o = e_ool(t, t->m64 ? OOL_LOOKUP : OOL_ONE, a_jcc(a, CC_NE));
 	a_load(a, 8, H_RAX, A_GSX(H_RAX, jump + 8));
+	e_resume(t, o);
 }
 
 /*
@@ -467,14 +397,16 @@ void e_lookup(struct tr *t)
  */
 static void ool_miss(struct tr *t, const struct ool *o)
 {
-	make_saved_if(t, o);
-	if (o->stack)
+	e_make_saved_if(t, o);
+	if (o->kept)
+		a_load(t->a, 8, H_RCX, A_GS(OFF(jit.tmp1)));
+	else if (o->stack)
 		emit_stack_lin(t, o->stack_reg, o->stack_disp);
 	else
 		emit_lin(t, &t->run->insn[o->n], t->run->rip[o->n + 1]);
 	store_rip(t, OFF(start_rip), t->run->rip[o->n]);
 	a_movi(t->a, H_RAX, o->what);
-	call_thunk(t, o->what >> 8 & 3 ? t->j->miss_store : t->j->miss_load);
+	call_thunk(t, t->j->miss);
 	a_jmp_to(t->a, o->resume);
 }
 
@@ -488,14 +420,36 @@ static void load_vec(struct tr *t, uint32_t bit, uint64_t rip)
 
 static void ool_call(struct tr *t, const struct ool *o)
 {
-	make_saved_if(t, o);
+	e_make_saved_if(t, o);
 	t->n = o->n;
 	t->i = &t->run->insn[o->n];
 	e_call_op(t);
 	if (o->vec)
 		load_vec(t, o->vec, t->run->rip[o->n + 1]);
-	make_live(t);
+	e_make_live(t);
 	a_jmp_to(t->a, o->resume);
+}
+
+/* Not in the jump cache. An address that is not canonical is a fault of the
+ * instruction that jumps. */
+static void ool_lookup(struct tr *t, const struct ool *o)
+{
+	struct asm_buf *a = t->a;
+	uint8_t *good;
+
+	a_mov(a, 8, H_RAX, H_RCX);
+	a_ext(a, 0xc1, 8, 4, A_REG(H_RAX)); /* SHL */
+	a_b(a, 16);
+	a_ext(a, 0xc1, 8, 7, A_REG(H_RAX)); /* SAR */
+	a_b(a, 16);
+	a_alu(a, ALU_CMP, 8, H_RAX, A_REG(H_RCX));
+	good = a_short(a, 0x74); /* JE */
+	store_rip(t, OFF(rip), t->run->rip[o->n]);
+	jmp_thunk(t, t->j->leave_one);
+	a_here(a, good);
+	a_store(a, 8, A_GS(OFF(rip)), H_RCX);
+	a_movi(a, H_RAX, (uint64_t)(uintptr_t)t->j->leave_indirect);
+	a_jmp_to(a, o->resume);
 }
 
 static void emit_ool(struct tr *t, struct ool *o)
@@ -506,6 +460,11 @@ static void emit_ool(struct tr *t, struct ool *o)
 	t->fl = o->fl;
 	t->def = o->def;
 	t->n = o->n;
+	if (o->x87_open >= 0) {
+		e_make_saved_if(t, o);
+		e_x87_pointers(t, (unsigned)o->x87_open);
+		o->fl = t->fl;
+	}
 	switch (o->kind) {
 	case OOL_MISS:
 		ool_miss(t, o);
@@ -513,22 +472,33 @@ static void emit_ool(struct tr *t, struct ool *o)
 	case OOL_CALL:
 		ool_call(t, o);
 		break;
+	case OOL_PLAIN:
+		e_make_saved_if(t, o);
+		store_rip(t, OFF(rip), t->run->rip[o->n]);
+		jmp_thunk(t, t->j->leave_plain);
+		break;
+	case OOL_LOOKUP:
+		ool_lookup(t, o);
+		break;
 	case OOL_ONE:
-		make_saved_if(t, o);
+		e_make_saved_if(t, o);
 		store_rip(t, OFF(rip), t->run->rip[o->n]);
 		jmp_thunk(t, t->j->leave_one);
 		break;
 	case OOL_EXIT:
 		if (o->link)
 			o->link->stub = t->a->p;
-		make_saved_if(t, o);
-		emit_exit(t, o->target, o->link);
+		e_make_saved_if(t, o);
+		emit_exit(t, o);
 		break;
 	case OOL_VEC:
-		make_saved_if(t, o);
+		e_make_saved_if(t, o);
 		load_vec(t, o->what, t->run->rip[o->n]);
 		a_jmp_to(t->a, o->resume);
 		break;
+	case OOL_LEFT:
+		emit_left_early(t);
+		/* fall through */
 	case OOL_GOTO:
 		t->i = &t->run->insn[o->n];
 		goto_unpolled(t, o->target);
@@ -560,30 +530,148 @@ static enum fl_state entry_state(const struct tr *t)
 	return FL_SAVED;
 }
 
+/* Lockstep: leaves in front of the block when the budget is used up, else notes that
+ * it ran. RFLAGS stay; RAX and RCX are free here. */
+static void emit_count(struct tr *t)
+{
+	struct asm_buf *a = t->a;
+	uint8_t *none, *go;
+	struct ool *o;
+
+	a_load(a, 4, H_RCX, A_GS(OFF(jit.budget)));
+	a_b(a, 0x67); /* JECXZ */
+	none = a_short(a, 0xe3);
+	go = a_short(a, 0xeb);
+	a_here(a, none);
+	o = e_ool(t, OOL_EXIT, a_jmp(a));
+	o->target = t->run->rip[0];
+	a_here(a, go);
+	a_lea(a, 4, H_RCX, A_MEM(H_RCX, -1));
+	a_store(a, 4, A_GS(OFF(jit.budget)), H_RCX);
+	a_movi(a, H_RAX, JIT_RAN(t->b, t->run->count));
+	a_store(a, 8, ring_at_rcx(), H_RAX);
+}
+
+static unsigned compare_piece(struct tr *t, const uint8_t *bytes, unsigned left, int32_t at)
+{
+	struct asm_buf *a = t->a;
+	unsigned n = left >= 8 ? 8 : left >= 4 ? 4 : left >= 2 ? 2 : 1;
+	uint64_t v = 0;
+
+	memcpy(&v, bytes, n);
+	if (n == 8) {
+		a_movi(a, H_RAX, v);
+		a_alu(a, ALU_CMP, 8, H_RAX, A_MEM(H_RCX, at));
+	} else {
+		a_ext(a, n == 1 ? 0x80 : 0x81, n, ALU_CMP, A_MEM(H_RCX, at));
+		a_imm(a, n, v);
+	}
+	return n;
+}
+
+const uint8_t *e_code_at(const struct tr *t, unsigned n)
+{
+	return t->j->cpu->mem->window + (t->b->page << MEM_PAGE_SHIFT) + (t->b->lin & 0xfff) +
+	       (t->run->rip[n] - t->run->rip[0]);
+}
+
+/* Is the guest's code what it was? Else to @stale. */
+static void emit_code_check(struct tr *t, const uint8_t *stale)
+{
+	const struct jit_run *run = t->run;
+
+	a_movi(t->a, H_RCX, (uint64_t)(uintptr_t)e_code_at(t, 0));
+	for (unsigned n = 0; n < run->count; n++) {
+		const struct x86_insn *i = &run->insn[n];
+		unsigned at = (unsigned)(run->rip[n] - run->rip[0]);
+		unsigned end = at + i->len - (jit_imm_from_memory(i) ? i->opsize : 0);
+
+		/* Pieces reach into the next instruction where that is compared too. */
+		while (!jit_imm_from_memory(i) && n + 1 < run->count) {
+			i = &run->insn[++n];
+			end += i->len - (jit_imm_from_memory(i) ? i->opsize : 0);
+		}
+		while (at < end) {
+			uint8_t *from;
+
+			at += compare_piece(t, t->b->code + at, end - at, (int32_t)at);
+			from = a_jcc(t->a, CC_NE);
+			if (!t->a->full)
+				a_set_rel(from, stale);
+		}
+	}
+}
+
+/* A block that checks itself. Checking costs the flags. */
+static void emit_checked_entries(struct tr *t)
+{
+	struct jit_block *b = t->b;
+	uint8_t *stale = t->a->p;
+
+	a_movi(t->a, H_RAX, (uint64_t)(uintptr_t)b);
+	jmp_thunk(t, t->j->stale);
+	t->fl = FL_LIVE;
+	b->entry_live = t->a->p;
+	e_save_flags(t);
+	b->entry_saved = t->a->p;
+	emit_code_check(t, stale);
+	t->fl = FL_SAVED;
+	t->def.kind = DEF_NONE;
+}
+
 static void emit_entries(struct tr *t)
 {
 	struct jit_block *b = t->b;
+	enum fl_state dead = entry_state(t);
 
-	t->fl = entry_state(t);
+	if (b->checked) {
+		emit_checked_entries(t);
+		if (t->j->follower)
+			emit_count(t);
+		return;
+	}
+	/* Who leaves in front of the block shows the flags. */
+	t->fl = t->j->follower && dead == FL_DEAD ? FL_SAVED : dead;
 	t->def.kind = DEF_NONE;
 	if (t->fl == FL_LIVE) {
 		b->entry_saved = t->a->p;
-		restore_flags(t);
+		e_restore_flags(t);
 		b->entry_live = t->a->p;
 	} else if (t->fl == FL_SAVED) {
 		b->entry_live = t->a->p;
-		save_flags(t);
+		e_save_flags(t);
 		b->entry_saved = t->a->p;
 	} else {
 		b->entry_live = b->entry_saved = t->a->p;
 	}
+	if (t->j->follower) {
+		emit_count(t);
+		t->fl = dead;
+	}
+}
+
+/* See jit_plant_bug(). */
+static void emit_planted(struct tr *t)
+{
+	struct asm_buf *a = t->a;
+	bool store = t->i->row->id == X86_OP_MOV_EvGv && t->i->mem;
+
+	if (!t->m64 || (t->i->row->id != X86_OP_MOV_EvGv && t->i->row->id != X86_OP_MOV_GvEv))
+		return;
+	if (t->j->plant == JIT_PLANT_REGISTER)
+		a_lea(a, 8, H_RBX, A_MEM(H_RBX, 1));
+	else if (t->j->plant == JIT_PLANT_FLAG && t->fl == FL_LIVE)
+		a_b(a, 0xf5); /* CMC */
+	else if (t->j->plant == JIT_PLANT_STORE && store)
+		a_ext(a, 0xf6, 1, 2, RCX_MEM); /* NOT */
 }
 
 bool jit_emit_block(struct jit *j, struct jit_block *b, const struct jit_run *run)
 {
 	struct tr t = { .j = j, .a = &j->a, .b = b, .run = run, .key = b->key,
-			.m64 = b->key & X86_MODE_64 };
+			.m64 = b->key & X86_MODE_64, .x87_open = -1 };
 
+	b->start = j->a.p;
 	emit_entries(&t);
 	for (t.n = 0; t.n < run->count; t.n++) {
 		emit_fn fn;
@@ -594,6 +682,9 @@ bool jit_emit_block(struct jit *j, struct jit_block *b, const struct jit_run *ru
 			fn(&t);
 		else
 			e_call_op(&t);
+		e_rcx_after(&t);
+		if (unlikely(j->plant))
+			emit_planted(&t);
 	}
 	if (!t.ended) {
 		t.n = run->count - 1;
@@ -601,5 +692,6 @@ bool jit_emit_block(struct jit *j, struct jit_block *b, const struct jit_run *ru
 	}
 	for (unsigned k = 0; k < t.nool && !j->a.full; k++)
 		emit_ool(&t, &t.ool[k]);
+	b->end = j->a.p;
 	return !j->a.full;
 }

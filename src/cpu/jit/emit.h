@@ -25,7 +25,8 @@ struct fl_def {
 	int32_t value;   /* immediate */
 };
 
-enum ool_kind { OOL_MISS, OOL_ONE, OOL_CALL, OOL_EXIT, OOL_GOTO, OOL_VEC };
+enum ool_kind { OOL_MISS, OOL_ONE, OOL_CALL, OOL_EXIT, OOL_GOTO, OOL_VEC, OOL_LOOKUP,
+		OOL_PLAIN, OOL_LEFT };
 
 struct ool { /* code that follows the block, off the straight path */
 	enum ool_kind kind;
@@ -36,10 +37,13 @@ struct ool { /* code that follows the block, off the straight path */
 	struct fl_def def;
 	uint32_t what;      /* OOL_MISS: jit_miss()'s argument */
 	bool stack;         /* OOL_MISS: the address is stack_disp off RSP or RBP */
+	bool kept;          /* OOL_MISS: the address is in jit.tmp1 */
 	uint8_t stack_reg;
 	int32_t stack_disp;
 	uint64_t target;    /* OOL_EXIT, OOL_GOTO: guest rip */
+	bool within;        /* OOL_EXIT: the instruction has not been executed */
 	uint8_t vec;        /* tr.vec there */
+	int x87_open;       /* tr.x87_open there */
 	struct jit_link *link;
 };
 
@@ -56,8 +60,15 @@ struct tr {
 	struct fl_def def;
 	struct ool ool[JIT_MAX_INSNS * 3 + 8];
 	unsigned nool;
-	unsigned nlinks;
 	uint8_t vec; /* JIT_VEC_*: known to be live here */
+	int x87_open; /* x87 instruction whose address is not in fx.fip yet; -1 none */
+	int32_t off;        /* the memory operand lies so far from RCX (RCX_MEM) */
+	unsigned rcx_group; /* RCX holds this group's address ... */
+	unsigned rcx_n;     /* ... in front of this instruction */
+	/* Where nothing has been emitted since then, RAX holds this guest register, all 64
+	 * bits of it; one that lives in memory. */
+	const uint8_t *rax_at;
+	uint8_t rax_is;
 	bool ended; /* the block's end has been emitted */
 };
 
@@ -69,6 +80,8 @@ extern const emit_fn jit_emitters[X86_NOPS]; /* emit_int.c; one per row, or NULL
 
 /* May it fault or call C? (Not known for a key: asked for the worst.) */
 bool jit_may_fault(const struct x86_insn *i);
+/* ... and if so, only because of its memory operand or the stack? */
+bool jit_only_access_faults(const struct x86_insn *i);
 /* Flags that the instruction reads, given what is wanted after it. */
 uint16_t jit_flags_read(const struct x86_insn *i, uint16_t want_after);
 
@@ -91,6 +104,8 @@ void g_store(struct tr *t, unsigned size, unsigned g, unsigned host);
  * RAX), and writing it back where it is not the home. */
 unsigned g_begin(struct tr *t, unsigned size, unsigned g);
 void g_end(struct tr *t, unsigned size, unsigned g, unsigned host);
+/* Does RAX hold the guest register, just now? */
+bool g_in_rax(const struct tr *t, unsigned g);
 
 /* Host address of the instruction's memory operand (or of [stack_reg + disp])
  * into RCX, checked. Clobbers RAX and RFLAGS; guest flags are taken care of. */
@@ -99,7 +114,21 @@ void e_access(struct tr *t, unsigned size, enum x86_access acc);
  * before a page fault. */
 void e_access_aligned(struct tr *t, unsigned size, enum x86_access acc);
 void e_access_stack(struct tr *t, unsigned size, enum x86_access acc, unsigned g, int32_t disp);
-#define RCX_MEM A_MEM(H_RCX, 0)
+/* For an address that is more than the memory operand's: e_lin() gives that, linear,
+ * in RCX; flags stay, RAX may go. e_access_rcx() checks whatever is in RCX. */
+void e_lin(struct tr *t);
+void e_access_rcx(struct tr *t, unsigned size, enum x86_access acc);
+/* Where e_access() and e_access_stack() leave the operand; for who cannot encode a
+ * displacement e_rcx_exact() makes it [RCX]. */
+#define RCX_MEM A_MEM(H_RCX, t->off)
+void e_rcx_exact(struct tr *t);
+/* For members of groups (group.c). e_rcx_after(): the instruction is emitted; notes
+ * whether RCX holds a group's address still. */
+void e_group_access(struct tr *t);
+void e_rcx_after(struct tr *t);
+/* Checks @span bytes at the linear address in RCX; the block goes on without groups
+ * if they do not lie in one page that allows @acc. */
+void e_check_group(struct tr *t, unsigned span, enum x86_access acc);
 
 /* The instruction's effective address (no segment) into RCX; flags stay. */
 void e_ea(struct tr *t);
@@ -112,22 +141,47 @@ void e_pre(struct tr *t, uint32_t writes);
 void e_clobber(struct tr *t);
 /* After an operation that left the guest's flags in RFLAGS. */
 void e_def(struct tr *t, struct fl_def def);
+/* The guest's flags from RFLAGS to memory and back. Clobber RAX. */
+void e_save_flags(struct tr *t);
+void e_restore_flags(struct tr *t);
+/* ... and to where t->fl says then, from wherever they are. */
+void e_make_live(struct tr *t);
+void e_make_saved(struct tr *t);
+/* Off the straight path: flags that somebody may look at go to memory. */
+void e_make_saved_if(struct tr *t, const struct ool *o);
 #define DEF_UNKNOWN ((struct fl_def){ .kind = DEF_NONE })
 
 /* Vector instructions that run as themselves (emit_vec.c). */
 bool jit_is_vec(const struct x86_insn *i);
 void e_vec(struct tr *t);
+/* The guest's registers of @bit (JIT_VEC_*) into the host's, unless they are there. */
+void e_vec_live(struct tr *t, uint8_t bit);
+/* x87 and MMX (emit_x87.c). */
+bool jit_is_x87(const struct x86_insn *i);
+void e_x87(struct tr *t);
+void e_x87_pointers(struct tr *t, unsigned n);
+
+/* Host address of the guest code of instruction @n of the block. */
+const uint8_t *e_code_at(const struct tr *t, unsigned n);
 
 /* Has C execute the instruction. */
 void e_call_op(struct tr *t);
 /* The interpreter executes this instruction if the jump at @from is taken. */
 struct ool *e_ool(struct tr *t, enum ool_kind kind, uint8_t *from);
+/* It comes back here. */
+static inline void e_resume(struct tr *t, struct ool *o)
+{
+	o->resume = t->a->p;
+	t->rax_at = NULL;
+}
 /* Goes on at guest @target. */
 void e_goto(struct tr *t, uint64_t target);
 void e_jcc(struct tr *t, enum host_cc cc, uint64_t target);
-/* Goes on at the guest address in RCX, if the jump cache knows it; else the
- * interpreter executes the instruction. First half: looks up and leaves the host
- * address in RAX... */
+/* ... if @cc holds; else the block goes on. Flags are live, and stay. */
+void e_side_exit(struct tr *t, enum host_cc cc, uint64_t target);
+/* The guest address in RCX becomes the host address to go on at, in RAX: from the
+ * jump cache, or of a thunk that looks further. If the instruction must raise
+ * because of that address, the interpreter executes it. Flags are saved. */
 void e_lookup(struct tr *t);
 
 #endif

@@ -121,9 +121,9 @@ void e_div(struct tr *t)
 		e_access(t, i->opsize, X86_ACC_R);
 		a_load(a, i->opsize, H_RCX, RCX_MEM);
 	} else {
-		e_clobber(t);
 		g_load(t, i->opsize, H_RCX, i->rm);
 	}
+	e_clobber(t);
 	if (sign) {
 		/* The dividend is RAX sign-extended, the divisor neither 0 nor -1. */
 		g_load(t, i->opsize, H_RAX, X86_RAX);
@@ -147,7 +147,7 @@ void e_div(struct tr *t)
 	a_ext(a, 0xf7, i->opsize, sign ? 7 : 6, A_REG(H_RCX));
 	g_store(t, i->opsize, X86_RAX, H_RAX);
 	e_def(t, DEF_UNKNOWN);
-	o->resume = a->p;
+	e_resume(t, o);
 }
 
 /* BT BTS BTR BTC with a register operand, or with a constant on memory. */
@@ -156,10 +156,11 @@ void e_bt(struct tr *t)
 	const struct x86_insn *i = t->i;
 	bool imm = i->opcode == 0xba, write = !(i->row->attr & X86_A_NOWRITE);
 	unsigned ext = imm ? i->modrm >> 3 & 7 : i->opcode >> 3 & 7, d = 0, s = 0;
-	struct a_rm rm = RCX_MEM;
+	struct a_rm rm;
 
 	if (i->mem) {
 		e_access(t, i->opsize, write ? X86_ACC_W : X86_ACC_R);
+		rm = RCX_MEM;
 		e_pre(t, 0);
 	} else {
 		e_pre(t, write ? 1u << i->rm : 0);

@@ -61,7 +61,8 @@ void e_pop(struct tr *t)
 		a_load(t->a, w, H_RAX, RCX_MEM);
 		g_store(t, w, i->rm, H_RAX);
 	}
-	move_sp(t, (int)w);
+	if (i->rm != X86_RSP)
+		move_sp(t, (int)w);
 }
 
 void e_leave(struct tr *t)
@@ -92,8 +93,14 @@ void e_jmp(struct tr *t)
 
 void e_jcc_row(struct tr *t)
 {
+	enum host_cc cc = (enum host_cc)(t->i->opcode & 15);
+
 	e_pre(t, 0);
-	e_jcc(t, (enum host_cc)(t->i->opcode & 15), near_target(t));
+	if (t->n + 1 < t->run->count) {
+		e_side_exit(t, cc, near_target(t));
+		return;
+	}
+	e_jcc(t, cc, near_target(t));
 	t->ended = true;
 }
 
@@ -141,6 +148,7 @@ static void load_target(struct tr *t)
 	} else {
 		e_clobber(t);
 		g_load(t, w, H_RCX, i->rm);
+		t->rcx_group = 0;
 	}
 }
 

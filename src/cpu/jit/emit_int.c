@@ -231,7 +231,12 @@ void e_mov_EI(struct tr *t)
 		uint64_t v = i->opsize == 4 ? (uint32_t)i->imm : i->imm;
 		unsigned d = jit_home[i->rm] >= 0 ? (unsigned)jit_home[i->rm] : H_RAX;
 
-		a_movi(t->a, d, v);
+		if (t->b->checked && jit_imm_from_memory(i)) {
+			a_movi(t->a, H_RCX, (uint64_t)(uintptr_t)e_code_at(t, t->n + 1) - i->opsize);
+			a_load(t->a, i->opsize, d, A_MEM(H_RCX, 0));
+		} else {
+			a_movi(t->a, d, v);
+		}
 		g_end(t, 8, i->rm, d);
 	} else {
 		a_ext(t->a, i->opsize == 1 ? 0xc6 : 0xc7, i->opsize, 0, g_rm(i->rm));
@@ -272,20 +277,25 @@ void e_movsx_b(struct tr *t) { move_extended(t, 1, true); }
 void e_movsx_w(struct tr *t) { move_extended(t, 2, true); }
 void e_movsxd(struct tr *t) { move_extended(t, 4, true); }
 
+bool e_lea_is_plain(const struct x86_insn *i)
+{
+	return jit_home[i->reg] >= 0 && i->opsize >= 4 && i->mem_base < 16 &&
+	       jit_home[i->mem_base] >= 0 && (i->mem_index >= 16 || jit_home[i->mem_index] >= 0);
+}
+
 void e_lea(struct tr *t)
 {
 	const struct x86_insn *i = t->i;
-	int base = i->mem_base < 16 ? jit_home[i->mem_base] : -1;
-	int index = i->mem_index < 16 ? jit_home[i->mem_index] : -1;
 
 	e_pre(t, 1u << i->reg);
-	if (jit_home[i->reg] >= 0 && i->opsize >= 4 && i->mem_base < 16 && base >= 0 &&
-	    (i->mem_index >= 16 || index >= 0)) {
+	if (e_lea_is_plain(i)) {
+		int index = i->mem_index < 16 ? jit_home[i->mem_index] : -1;
+
 		/* The shorter of address and operand size; a 32-bit result is
 		 * zero-extended either way. */
 		a_lea(t->a, i->adsize == 8 && i->opsize == 8 ? 8 : 4, jit_home[i->reg],
-		      (struct a_rm){ .base = base, .index = index, .scale = i->mem_scale,
-				     .disp = (int32_t)i->disp });
+		      (struct a_rm){ .base = jit_home[i->mem_base], .index = index,
+				     .scale = i->mem_scale, .disp = (int32_t)i->disp });
 		return;
 	}
 	e_ea(t);

@@ -65,15 +65,66 @@ const emit_fn jit_emitters[X86_NOPS] = {
 	[X86_OP_PUSH_Iz] = e_push_I, [X86_OP_PUSH_Ib] = e_push_I, [X86_OP_POP_Zv] = e_pop,
 	[X86_OP_LEAVE] = e_leave,
 	[X86_OP_JMP_Jz] = e_jmp, [X86_OP_JMP_Jb] = e_jmp, [X86_OP_JMP_Ev] = e_jmp_E,
+	[X86_OP_PUSHF] = e_pushf, [X86_OP_MOV_EvSw] = e_mov_from_seg,
+	[X86_OP_RDFSBASE] = e_rdbase, [X86_OP_RDGSBASE] = e_rdbase,
+	[X86_OP_CMPXCHG8B] = e_cmpxchg_wide, [X86_OP_CMPXCHG16B] = e_cmpxchg_wide,
 	[X86_OP_CALL_Jz] = e_call, [X86_OP_CALL_Ev] = e_call_E,
 	[X86_OP_RET] = e_ret, [X86_OP_RET_Iw] = e_ret,
 };
+
+/* For a byte operand AH, CH, DH or BH. */
+#define HIGH(ID)                                                                                 \
+	[X86_OP_##ID##_EbGb] = e_high_two, [X86_OP_##ID##_GbEb] = e_high_two,                    \
+	[X86_OP_##ID##_EbIb] = e_high_imm, [X86_OP_##ID##_EbIb82] = e_high_imm
+
+static const emit_fn high_emitters[X86_NOPS] = {
+	HIGH(ADD), HIGH(OR), HIGH(ADC), HIGH(SBB), HIGH(AND), HIGH(SUB), HIGH(XOR), HIGH(CMP),
+	[X86_OP_TEST_EbGb] = e_high_two, [X86_OP_TEST_EbI0] = e_high_imm,
+	[X86_OP_TEST_EbI1] = e_high_imm, [X86_OP_MOV_EbGb] = e_high_two,
+	[X86_OP_MOV_GbEb] = e_high_two, [X86_OP_MOV_EbIb] = e_high_imm,
+	[X86_OP_MOV_ZbIb] = e_high_imm,
+};
+
+/* At CPL 0 of 64-bit code only. */
+static const emit_fn kernel_emitters[X86_NOPS] = {
+	[X86_OP_CLI] = e_cli, [X86_OP_STI] = e_sti, [X86_OP_SWAPGS] = e_swapgs,
+};
+
+static bool is_high(unsigned r)
+{
+	return r >= X86_REG_HIGH8 && r < X86_REG_HIGH8 + 4;
+}
+
+static bool uses_high(const struct x86_insn *i)
+{
+	return i->row->attr & X86_A_BYTE && (is_high(i->reg) || (!i->mem && is_high(i->rm)));
+}
+
+static bool is_bit_string(const struct x86_insn *i)
+{
+	switch (i->row->id) {
+	case X86_OP_BT_EvGv: case X86_OP_BTS_EvGv: case X86_OP_BTR_EvGv: case X86_OP_BTC_EvGv:
+		return i->mem;
+	default:
+		return false;
+	}
+}
+
+/* The row's emitter for this form of it, whatever the block. */
+static emit_fn form_emitter(const struct x86_insn *i)
+{
+	if (is_bit_string(i))
+		return i->adsize == 8 ? e_bt_string : NULL;
+	if (uses_high(i) && high_emitters[i->row->id])
+		return high_emitters[i->row->id];
+	return jit_emitters[i->row->id];
+}
 
 static bool uses_stack(const struct x86_insn *i)
 {
 	switch (i->row->id) {
 	case X86_OP_PUSH_Zv: case X86_OP_PUSH_Ev: case X86_OP_PUSH_Iz: case X86_OP_PUSH_Ib:
-	case X86_OP_POP_Zv: case X86_OP_LEAVE: case X86_OP_CALL_Jz: case X86_OP_CALL_Ev:
+	case X86_OP_POP_Zv: case X86_OP_PUSHF: case X86_OP_LEAVE: case X86_OP_CALL_Jz: case X86_OP_CALL_Ev:
 	case X86_OP_RET: case X86_OP_RET_Iw:
 		return true;
 	default:
@@ -87,8 +138,6 @@ static bool too_special(const struct x86_insn *i)
 	bool byte = i->row->attr & X86_A_BYTE;
 
 	switch (i->row->id) {
-	case X86_OP_POP_Zv:
-		return i->rm == X86_RSP;
 	case X86_OP_DIV_Ev: case X86_OP_IDIV_Ev:
 		return i->opsize == 2;
 	case X86_OP_ROL_EbCL: case X86_OP_ROL_EvCL: case X86_OP_ROR_EbCL: case X86_OP_ROR_EvCL:
@@ -98,8 +147,12 @@ static bool too_special(const struct x86_insn *i)
 		return i->mem || (byte && i->rm >= X86_REG_HIGH8);
 	case X86_OP_SHLD_Ib: case X86_OP_SHLD_CL: case X86_OP_SHRD_Ib: case X86_OP_SHRD_CL:
 		return i->mem || jit_home[i->reg] < 0;
-	case X86_OP_BT_EvGv: case X86_OP_BTS_EvGv: case X86_OP_BTR_EvGv: case X86_OP_BTC_EvGv:
-		return i->mem; /* the bit offset reaches beyond the operand */
+	case X86_OP_CMPXCHG8B: case X86_OP_CMPXCHG16B:
+		return !i->mem;
+	case X86_OP_PUSHF:
+		return i->opsize != 8;
+	case X86_OP_MOV_EvSw:
+		return i->mem;
 	case X86_OP_CMPXCHG_Eb: case X86_OP_CMPXCHG_Ev: case X86_OP_XADD_Eb: case X86_OP_XADD_Ev:
 		return !i->mem || i->reg >= X86_REG_HIGH8;
 	case X86_OP_BSWAP: case X86_OP_CALL_Ev: case X86_OP_JMP_Ev:
@@ -109,8 +162,7 @@ static bool too_special(const struct x86_insn *i)
 	case X86_OP_MUL_Eb: case X86_OP_IMUL_Eb:
 		return !i->mem && i->rm >= X86_REG_HIGH8;
 	default:
-		return (i->reg >= X86_REG_HIGH8 && i->reg < X86_REG_HIGH8 + 4) ||
-		       (!i->mem && i->rm >= X86_REG_HIGH8 && i->rm < X86_REG_HIGH8 + 4);
+		return uses_high(i) && !high_emitters[i->row->id];
 	}
 }
 
@@ -122,20 +174,33 @@ static bool touches_memory(const struct x86_insn *i)
 
 bool jit_may_fault(const struct x86_insn *i)
 {
-	if (jit_is_vec(i))
+	if (jit_is_vec(i) || jit_is_x87(i))
 		return true;
-	return touches_memory(i) || uses_stack(i) || !jit_emitters[i->row->id] || too_special(i) ||
+	return touches_memory(i) || uses_stack(i) || !form_emitter(i) || too_special(i) ||
 	       jit_emitters[i->row->id] == e_div || (i->row->attr & X86_A_END);
+}
+
+bool jit_only_access_faults(const struct x86_insn *i)
+{
+	return !jit_is_vec(i) && !jit_is_x87(i) && form_emitter(i) && !too_special(i) &&
+	       jit_emitters[i->row->id] != e_div && jit_emitters[i->row->id] != e_rdbase &&
+	       !(i->row->attr & X86_A_END);
 }
 
 emit_fn jit_emitter(const struct x86_insn *i, uint32_t key)
 {
 	bool m64 = key & X86_MODE_64;
+	emit_fn fn;
 
-	if (jit_is_vec(i))
-		return i->mem && (i->adsize == 2 || (!m64 && !JIT_KEY_FLAT(key, i->seg))) ? NULL
-											   : e_vec;
-	if (!jit_emitters[i->row->id] || too_special(i))
+	if (jit_is_vec(i) || jit_is_x87(i)) {
+		if (i->mem && (i->adsize == 2 || (!m64 && !JIT_KEY_FLAT(key, i->seg))))
+			return NULL;
+		return jit_is_vec(i) ? e_vec : e_x87;
+	}
+	if (m64 && (key & JIT_KEY_CPL0) && kernel_emitters[i->row->id])
+		return kernel_emitters[i->row->id];
+	fn = form_emitter(i);
+	if (!fn || too_special(i))
 		return NULL;
 	if (uses_stack(i)) {
 		if (i->opsize != (m64 ? 8 : 4))
@@ -153,5 +218,5 @@ emit_fn jit_emitter(const struct x86_insn *i, uint32_t key)
 		return NULL;
 	if (!m64 && i->opsize == 2 && (i->row->attr & X86_A_END))
 		return NULL; /* 16-bit targets are truncated */
-	return jit_emitters[i->row->id];
+	return fn;
 }

@@ -90,10 +90,8 @@ static unsigned mem_width(const struct x86_insn *i, unsigned kind)
 	return i->row->attr & X86_A_LIG ? 16 : 16u << i->vl;
 }
 
-/* The guest's vector registers into the host's, unless they are there. */
-static void e_vec_live(struct tr *t)
+void e_vec_live(struct tr *t, uint8_t bit)
 {
-	uint8_t bit = t->i->row->attr & X86_A_AVX ? JIT_VEC_AVX : JIT_VEC_SSE;
 	struct ool *o;
 
 	if (t->vec & bit)
@@ -102,9 +100,10 @@ static void e_vec_live(struct tr *t)
 	a_ext(t->a, 0xf6, 1, 0, A_GS(OFF(jit.vec_live))); /* TEST */
 	a_b(t->a, bit);
 	o = e_ool(t, OOL_VEC, a_jcc(t->a, CC_E));
-	o->resume = t->a->p;
+	e_resume(t, o);
 	o->what = bit;
 	t->vec |= bit;
+	t->rcx_group = 0; /* C may have run */
 }
 
 static void head_vex(struct tr *t, unsigned reg, struct a_rm rm)
@@ -157,7 +156,7 @@ void e_vec(struct tr *t)
 	struct a_rm rm = A_REG(i->rm & 15);
 	unsigned h = H_RAX;
 
-	e_vec_live(t);
+	e_vec_live(t, row->attr & X86_A_AVX ? JIT_VEC_AVX : JIT_VEC_SSE);
 	if (i->mem) {
 		unsigned width = mem_width(i, rk);
 		enum x86_access acc = is_written(row, rm_n) ? X86_ACC_W : X86_ACC_R;

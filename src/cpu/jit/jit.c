@@ -13,6 +13,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "src/base/size.h"
 #include "src/cpu/jit/emit.h"
 #include "src/cpu/x86/access.h"
 #include "src/cpu/x86/debug.h"
@@ -20,7 +21,12 @@
 
 #define HEAT_SLOTS 65536u
 #define HEAT_ENOUGH 2u
-#define DEFAULT_CACHE_MIB 128u
+#define DEFAULT_CACHE_BYTES (128ull << 20)
+#define REWRITE_SHIFT 20     /* time stamps to ticks of well below a millisecond */
+#define REWRITE_SOON 1       /* ticks */
+#define REWRITE_OFTEN 24     /* such that follow soon */
+#define REWRITE_BLOCKS 512   /* of one page, before all are dropped */
+#define REWRITE_FORGET 4096  /* ticks */
 
 /*
  * What other threads say.
@@ -53,10 +59,12 @@ static bool drop_writable(struct x86_cpu *c, uint64_t page)
 	uint64_t host = (uint64_t)(uintptr_t)c->mem->window + (page << MEM_PAGE_SHIFT);
 	bool any = false;
 
-	for (unsigned cls = 0; cls < X86_TLB_CLASSES; cls++) {
-		for (unsigned n = 0; n < c->tlb_used[cls]; n++) {
-			unsigned index = c->tlb_list[cls][n];
-			struct x86_tlb_entry *t = &c->tlbs[cls][index];
+	for (unsigned n = 0; n < 2 * X86_TLB_CLASSES; n++) {
+		const struct x86_tlb_set *s = &c->tlb_set[n / 2];
+
+		for (unsigned k = 0; k < s->used[n % 2]; k++) {
+			unsigned index = s->list[n % 2][k];
+			struct x86_tlb_entry *t = &c->tlbs[n / 2][index];
 
 			if (t->host == host && t->tag_w != X86_TLB_NONE(index)) {
 				t->tag_w = X86_TLB_NONE(index);
@@ -75,6 +83,49 @@ static void code_marked(void *opaque, uint64_t page)
 		drop_writable(j->cpu, page);
 	else
 		note(j, page, 0);
+}
+
+/*
+ * Pages whose code is rewritten again and again. rewrites[page] holds a tick count
+ * above, and how many rewrites followed each other soon in the low byte. Blocks of
+ * such a page are not watched: they compare their guest code on every entry.
+ */
+static uint64_t ticks(void)
+{
+	return __builtin_ia32_rdtsc() >> REWRITE_SHIFT;
+}
+
+static bool often_rewritten(const struct jit *j, uint64_t page)
+{
+	uint64_t v = j->rewrites[page];
+
+	return (v & 0xff) >= REWRITE_OFTEN && ticks() - (v >> 8) < REWRITE_FORGET;
+}
+
+static void rewritten(struct jit *j, uint64_t page)
+{
+	uint64_t v = j->rewrites[page], n = v & 0xff, now = ticks();
+
+	if (n < REWRITE_OFTEN)
+		n = now - (v >> 8) < REWRITE_SOON ? n + 1 : 1;
+	j->rewrites[page] = now << 8 | n;
+	if (n == REWRITE_OFTEN && (v & 0xff) != n) {
+		/* Now nothing of it is watched any more, by anybody. */
+		mem_written(j->cpu->mem, j->cpu->mem->window + (page << MEM_PAGE_SHIFT),
+			    MEM_PAGE_SIZE);
+		jit_invalidate(j, page, ~0ull);
+	}
+}
+
+const void *jit_stale(struct x86_cpu *c, struct jit_block *b)
+{
+	struct jit *j = c->engine_priv;
+
+	c->rip = b->rip;
+	c->jit.link = 0;
+	rewritten(j, b->page);
+	jit_discard(j, b);
+	return jit_next(c);
 }
 
 /* Had this vCPU a writable translation of a page when another began to watch it,
@@ -98,16 +149,28 @@ static void take_notes(struct jit *j)
 	for (unsigned k = 0; k < n; k++) {
 		uint8_t *host = j->cpu->mem->window + (notes[k].page << MEM_PAGE_SHIFT);
 
-		if (notes[k].chunks)
-			jit_invalidate(j, notes[k].page, notes[k].chunks);
-		else if (drop_writable(j->cpu, notes[k].page))
+		if (notes[k].chunks) {
+			if (jit_invalidate(j, notes[k].page, notes[k].chunks))
+				rewritten(j, notes[k].page);
+		} else if (drop_writable(j->cpu, notes[k].page))
 			mem_written(j->cpu->mem, host, MEM_PAGE_SIZE);
 	}
+}
+
+static bool has_notes(const struct x86_cpu *c)
+{
+	return atomic_load_explicit(&c->request, memory_order_relaxed) & X86_REQ_CODE;
 }
 
 /*
  * Called from translated code.
  */
+static uint64_t not_plain(struct jit *j)
+{
+	j->stats.exits_access++;
+	return 0;
+}
+
 uint64_t jit_miss(struct x86_cpu *c, uint64_t lin, uint32_t what)
 {
 	struct jit *j = c->engine_priv;
@@ -123,14 +186,16 @@ uint64_t jit_miss(struct x86_cpu *c, uint64_t lin, uint32_t what)
 	jit_flags_from_ax(c);
 	if ((c->code64 && !x86_canonical(lin)) || (lin & 0xfff) + size > 4096 ||
 	    cls == X86_TLB_USER_AC)
-		return 0;
+		return not_plain(j);
 	if (side->page != (lin & ~0xfffull) || !(side->flags & right))
 		x86_tlb_fill(c, cls, lin, acc);
 	if (side->flags & slow)
-		return 0;
+		return not_plain(j);
 	if (acc == X86_ACC_W && t->tag_w != (lin & ~0xfffull)) {
-		if (x86_has_code(c, t->host))
-			return 0;
+		/* Another vCPU's store may have ended the watch just now: what this one
+		 * has of the page is stale, and it has yet to be told so. */
+		if (x86_has_code(c, t->host) || has_notes(c))
+			return not_plain(j);
 		t->tag_w = lin & ~0xfffull; /* its code is gone */
 	}
 	return t->host + (lin & 0xfff);
@@ -150,22 +215,36 @@ uint32_t jit_call_op(struct x86_cpu *c, const struct jit_call *call)
 	call->insn.fn(c, &call->insn);
 	jit_flags_to_ax(c);
 	/* A repeated string operation that gave way to a request has rip on itself. */
-	return c->stop_block || c->recheck || c->db_pending || c->halted || c->rip != next;
+	if (!(c->stop_block || c->recheck || c->db_pending || c->halted || c->rip != next ||
+	      has_notes(c)))
+		return 0;
+	j->stats.exits_helper++;
+	return 1;
 }
 
-/* May vector instructions run as themselves? Not where they would be refused, nor
- * where one may raise #XM: those are the interpreter's. */
+/* May vector and x87 instructions run as themselves? Not where they would be
+ * refused, nor where one may raise #XM or #MF: those are the interpreter's. What
+ * was live before stays so. */
 uint32_t jit_vec_may(struct x86_cpu *c, uint32_t bit)
 {
-	uint32_t may = 0;
+	struct jit *j = c->engine_priv;
+	uint32_t may = 0, want = bit | c->jit.vec_again;
 
-	if ((c->fx.mxcsr & X86_MXCSR_MASKS) != X86_MXCSR_MASKS || c->cr0 & X86_CR0_TS)
+	j->stats.exits_vector++;
+	if (c->cr0 & X86_CR0_TS)
 		return 0;
-	if (c->cr4 & X86_CR4_OSFXSR && !(c->cr0 & X86_CR0_EM))
-		may |= JIT_VEC_SSE;
-	if ((c->xcr0 & 6) == 6 && c->cr4 & X86_CR4_OSXSAVE)
-		may |= JIT_VEC_AVX;
-	return (may & bit) == bit ? may : 0;
+	if ((c->fx.mxcsr & X86_MXCSR_MASKS) == X86_MXCSR_MASKS) {
+		if (c->cr4 & X86_CR4_OSFXSR && !(c->cr0 & X86_CR0_EM))
+			may |= JIT_VEC_SSE;
+		if ((c->xcr0 & 6) == 6 && c->cr4 & X86_CR4_OSXSAVE)
+			may |= JIT_VEC_AVX;
+	}
+	if (!(c->cr0 & X86_CR0_EM) && (c->fx.fcw & 0x3f) == 0x3f)
+		may |= JIT_VEC_X87;
+	if ((may & bit) != bit)
+		return 0;
+	j->stats.exits_vector--;
+	return may & ((want & JIT_VEC_YMM ? JIT_VEC_YMM : 0) | (want & JIT_VEC_X87));
 }
 
 /*
@@ -173,7 +252,8 @@ uint32_t jit_vec_may(struct x86_cpu *c, uint32_t bit)
  */
 static uint32_t block_key(const struct x86_cpu *c)
 {
-	return c->mode | (c->cpl == 3 ? JIT_KEY_USER : 0) | (uint32_t)c->tlb_class << 4 |
+	return c->mode | (c->cpl == 3 ? JIT_KEY_USER : 0) |
+	       (c->cpl == 0 ? JIT_KEY_CPL0 : 0) | (uint32_t)c->tlb_class << 4 |
 	       (c->code64 ? 0 : (c->stack32 ? JIT_KEY_STACK32 : 0) | (uint32_t)c->seg_flat << 8);
 }
 
@@ -182,6 +262,8 @@ static uint64_t linear_pc(const struct x86_cpu *c)
 	return c->code64 ? c->rip : (uint32_t)(c->seg[X86_CS].base + c->rip);
 }
 
+#define MAX_BYTES (JIT_MAX_INSNS * X86_MAX_INSN)
+
 static uint64_t chunks_of(unsigned off, unsigned len)
 {
 	unsigned first = off / 64, last = (off + len - 1) / 64;
@@ -189,18 +271,34 @@ static uint64_t chunks_of(unsigned off, unsigned len)
 	return low_mask(last - first + 1) << first;
 }
 
-/* Decodes at @host with the page watched; false if one instruction straddles into
- * a page that is not memory. */
-static bool read_run(struct jit *j, uint64_t lin, const uint8_t *host, struct jit_block *b,
-		     struct jit_run *run)
+/* A run of a page that is rewritten often. False: none that lies in the page. */
+static bool read_checked_run(struct jit *j, const uint8_t *host, uint8_t *bytes, unsigned avail,
+			     struct jit_block *b, struct jit_run *run)
+{
+	memcpy(bytes, host, avail);
+	if (!jit_decode(j->cpu, bytes, avail, b->key, j->cpu->rip, run))
+		return false;
+	jit_limit_page(j, b->page, REWRITE_BLOCKS); /* stale ones do not go by themselves */
+	jit_cut_at_store(run, b->key);
+	b->chunks = chunks_of(b->lin & 0xfff, run->bytes);
+	b->checked = true;
+	b->code = bytes;
+	return true;
+}
+
+/* Decodes at @host into @bytes with the page watched; false if one instruction
+ * straddles into a page that is not memory. */
+static bool read_run(struct jit *j, uint64_t lin, const uint8_t *host, uint8_t *bytes,
+		     struct jit_block *b, struct jit_run *run)
 {
 	struct x86_cpu *c = j->cpu;
-	uint8_t bytes[JIT_MAX_INSNS * X86_MAX_INSN];
-	unsigned off = lin & 0xfff, avail = min_of(sizeof(bytes), 4096 - off);
+	unsigned off = lin & 0xfff, avail = min_of((unsigned)MAX_BYTES, 4096 - off);
 	const uint8_t *host2;
 
 	b->page = b->page2 = mem_page_of(c->mem, host);
 	b->chunks2 = 0;
+	if (often_rewritten(j, b->page) && read_checked_run(j, host, bytes, avail, b, run))
+		return true;
 	do {
 		memcpy(bytes, host, avail);
 		if (!jit_decode(c, bytes, avail, b->key, c->rip, run))
@@ -234,15 +332,17 @@ static bool read_run(struct jit *j, uint64_t lin, const uint8_t *host, struct ji
 static struct jit_block *translate(struct jit *j, uint64_t lin, uint32_t key, const uint8_t *host)
 {
 	struct x86_cpu *c = j->cpu;
+	uint8_t bytes[MAX_BYTES];
 	struct jit_run run;
 	struct jit_block head = { .rip = c->rip, .lin = lin, .key = key }, *b;
 
-	if (!read_run(j, lin, host, &head, &run))
+	if (!read_run(j, lin, host, bytes, &head, &run))
 		return NULL;
 	if (!c->code64 && c->rip + run.bytes - 1 > c->seg[X86_CS].limit)
 		return NULL;
 	head.bytes = (uint16_t)run.bytes;
 	head.ninsns = (uint16_t)run.count;
+	jit_plan_groups(&run, key);
 	jit_analyse(&run);
 	for (unsigned tries = 0; tries < 2; tries++) {
 		uint8_t *start = j->a.p;
@@ -255,6 +355,8 @@ static struct jit_block *translate(struct jit *j, uint64_t lin, uint32_t key, co
 			jit_insert(j, b);
 			j->stats.translations++;
 			j->stats.translated_insns += run.count;
+			if (unlikely(j->trace))
+				jit_trace_block(j, b, &run, start);
 			return b;
 		}
 		j->a.p = start;
@@ -263,18 +365,20 @@ static struct jit_block *translate(struct jit *j, uint64_t lin, uint32_t key, co
 	return NULL;
 }
 
-/* The block at c->rip; NULL: the interpreter's turn. Raises if the code cannot be
- * fetched. */
-static struct jit_block *lookup(struct jit *j)
+/* The block of @key at c->rip; NULL: the interpreter's turn, *why its counter. Raises
+ * if the code cannot be fetched. */
+static struct jit_block *lookup(struct jit *j, uint32_t key, uint64_t **why)
 {
 	struct x86_cpu *c = j->cpu;
 	uint64_t lin = linear_pc(c), page;
-	uint32_t key = block_key(c);
 	const uint8_t *host;
 	struct jit_block *b;
 	uint8_t *heat;
 
-	if (!(key & (X86_MODE_32 | X86_MODE_64)) || (c->code64 && !x86_canonical(lin)))
+	*why = &j->stats.interp_other;
+	if (!(key & (X86_MODE_32 | X86_MODE_64)))
+		return NULL;
+	if ((c->code64 && !x86_canonical(lin)))
 		return NULL;
 	if (!c->code64 && (c->seg[X86_CS].base || c->rip > c->seg[X86_CS].limit))
 		return NULL;
@@ -293,75 +397,146 @@ static struct jit_block *lookup(struct jit *j)
 	if (b)
 		return b;
 	heat = &j->heat[(lin ^ lin >> 16) & (HEAT_SLOTS - 1)];
-	if (*heat < HEAT_ENOUGH) {
+	if (*heat < HEAT_ENOUGH && !(key & JIT_KEY_PLAIN) && !often_rewritten(j, page)) {
 		(*heat)++;
+		*why = &j->stats.interp_cold;
 		return NULL;
 	}
 	return translate(j, lin, key, host);
 }
 
-/* One jump cache per TLB class; it holds blocks of one key (another mode or
- * another set of flat segments at the same address is another block). */
-static void jump_cache_add(struct jit *j, const struct jit_block *b)
-{
-	unsigned cls = JIT_KEY_CLASS(b->key);
-
-	if (j->jump_key[cls] != b->key) {
-		jit_clear_jumps_of(j, cls);
-		j->jump_key[cls] = b->key;
-	}
-	j->cpu->jit.jump[cls][b->rip & (X86_JUMP_SLOTS - 1)] =
-		(struct x86_jump){ .rip = b->rip, .entry = jit_rx(j, b->entry_saved) };
-}
-
-static void run_block(struct jit *j, const struct jit_block *b)
+/* Host code for c->rip, at an instruction boundary; NULL: the interpreter's turn.
+ * The exit in jit.link, if any, is linked to it. */
+static const void *find_code(struct jit *j, uint64_t **why)
 {
 	struct x86_cpu *c = j->cpu;
-	void (*enter)(const void *) = (void (*)(const void *))(uintptr_t)j->enter;
+	uint32_t key = block_key(c);
+	struct x86_jump *jump = &c->jit.jump[JIT_KEY_CLASS(key)][jit_jump_slot(c->rip)];
+	struct jit_link *l;
+	struct jit_block *b;
 
-	jit_flags_to_ax(c);
+	if (c->code64 && !c->jit.link && jump->rip == c->rip && j->jumps[JIT_KEY_CLASS(key)].key == key) {
+		j->last_key = key;
+		return jump->entry;
+	}
+	b = lookup(j, key, why);
+	l = (struct jit_link *)(uintptr_t)c->jit.link; /* gone if code was evicted */
 	c->jit.link = 0;
-	enter(jit_rx(j, b->entry_saved));
+	if (!b)
+		return NULL;
+	jit_jump_add(j, b);
+	if (l && l->target == b->rip && j->last_key == b->key && b->page == b->page2 &&
+	    l->from->page == b->page)
+		jit_link_to(j, l, b);
+	j->last_key = b->key;
+	return jit_rx(j, b->entry_saved);
+}
+
+/* Is there anything but guest code to see to? */
+static bool has_business(const struct x86_cpu *c)
+{
+	return !atomic_load_explicit(&c->jit.run_ok, memory_order_relaxed) || c->recheck ||
+	       c->halted || c->db_pending || interp_must_step(c);
+}
+
+/* Instructions interpreted since the last call go to the counter of their reason; from
+ * here on it is @why. Not done right after the interpreter: it may leave by raising. */
+static void interp_count(struct jit *j, uint64_t *why)
+{
+	*j->interp_why += j->cpu->insn_count - j->interp_seen;
+	j->interp_seen = j->cpu->insn_count;
+	j->interp_why = why;
+}
+
+const void *jit_next(struct x86_cpu *c)
+{
+	struct jit *j = c->engine_priv;
+	uint64_t *why;
+
+	j->stats.exits_branch++;
 	jit_flags_from_ax(c);
+	c->start_rip = c->rip;
+	if (unlikely(has_business(c)))
+		return NULL;
+	jit_tell(j, JIT_POINT_LOOP);
+	return find_code(j, &why);
+}
+
+const void *jit_plain(struct x86_cpu *c)
+{
+	struct jit *j = c->engine_priv;
+	uint64_t *why;
+	struct jit_block *b;
+
+	jit_flags_from_ax(c);
+	c->start_rip = c->rip;
+	c->jit.link = 0;
+	if (unlikely(has_business(c)))
+		return NULL;
+	jit_tell(j, JIT_POINT_LOOP); /* in the middle of a block */
+	j->last_key = block_key(c);
+	jit_tell(j, JIT_POINT_LOOP);
+	b = lookup(j, j->last_key | JIT_KEY_PLAIN, &why);
+	return b ? jit_rx(j, b->entry_saved) : NULL;
+}
+
+const void *jit_call_end(struct x86_cpu *c, const struct jit_call *call)
+{
+	jit_call_op(c, call);
+	return jit_next(c);
+}
+
+const void *jit_one(struct x86_cpu *c)
+{
+	struct jit *j = c->engine_priv;
+
+	j->stats.exits_one++;
+	jit_flags_from_ax(c);
+	c->jit.link = 0;
+	c->start_rip = c->rip;
+	jit_tell(j, JIT_POINT_TRANSLATED);
+	interp_count(j, &j->stats.interp_one);
+	interp_exec_one(c, j->interp);
+	jit_flags_to_ax(c);
+	return jit_next(c);
 }
 
 /* One turn of the run loop, at an instruction boundary. */
 static void turn(struct jit *j)
 {
 	struct x86_cpu *c = j->cpu;
-	struct jit_link *l = (struct jit_link *)(uintptr_t)c->jit.link;
-	uint32_t key = j->last_key;
-	struct jit_block *b;
+	void (*enter)(const void *) = (void (*)(const void *))(uintptr_t)j->enter;
+	const void *code;
+	uint64_t *why;
 
 	if (unlikely(interp_must_step(c))) {
 		c->jit.link = 0;
-		interp_exec_one(c, j->interp);
-		return;
-	}
-	b = lookup(j);
-	if (!b) {
-		c->jit.link = 0;
-		j->stats.interp_runs++;
-		interp_exec_run(c, j->interp);
-		return;
-	}
-	jump_cache_add(j, b);
-	l = (struct jit_link *)(uintptr_t)c->jit.link; /* gone if code was evicted */
-	if (l && l->target == b->rip && key == b->key && b->page == b->page2 &&
-	    l->from->page == b->page)
-		jit_link_to(j, l, b);
-	j->last_key = b->key;
-	run_block(j, b);
-	if (c->jit.exit == JIT_EXIT_ONE) {
-		j->stats.exits_one++;
-		c->jit.link = 0;
-		c->start_rip = c->rip;
+		interp_count(j, &j->stats.interp_step);
 		interp_exec_one(c, j->interp);
 	} else {
-		j->stats.exits_branch++;
-		if (unlikely(c->db_pending))
-			x86_after_insn(c);
+		code = find_code(j, &why);
+		if (code) {
+			jit_flags_to_ax(c);
+			j->in_code = true;
+			enter(code);
+			j->in_code = false;
+			if (unlikely(c->db_pending))
+				x86_after_insn(c);
+		} else {
+			interp_count(j, c->mode & X86_MODE_SIZE ? why : &j->stats.interp_16bit);
+			interp_exec_run(c, j->interp);
+		}
 	}
+}
+
+static void tlb_flushed(struct x86_cpu *c, enum cpu_flush what, uint64_t lin)
+{
+	struct jit *j = c->engine_priv;
+
+	if (!j)
+		return;
+	jit_jumps_flush(j, what, lin);
+	j->epoch++;
 }
 
 static void set_gs_base(const void *p)
@@ -377,30 +552,38 @@ static void jit_run(struct vcpu *v)
 	j->thread = pthread_self();
 	c->jit.self = (uint64_t)(uintptr_t)c;
 	set_gs_base(c);
+	jit_tell(j, JIT_POINT_BEGIN);
 	if (_setjmp(c->fault_jmp)) {
 		c->jit.link = 0;
+		j->stats.exits_raised += j->in_code;
+		jit_tell(j, JIT_POINT_RAISED);
+		j->in_code = false;
 		x86_deliver_exception(c);
+		jit_tell(j, JIT_POINT_DELIVERED);
 	}
 	for (;;) {
 		uint32_t req;
 
 		c->start_rip = c->rip;
+		jit_tell(j, JIT_POINT_LOOP);
 		/* First allowed, then looked: a request that comes in between
 		 * forbids again. */
-		atomic_store(&c->jit.run_ok, 1);
+		atomic_store(&c->jit.run_ok, X86_JUMP_MASK);
 		req = atomic_load(&c->request);
 		if (unlikely(req || c->halted || c->recheck)) {
-			if (req & X86_REQ_CODE)
+			if (req & X86_REQ_CODE) {
+				j->stats.code_notes++;
 				take_notes(j);
-			if (!c->int_shadow || c->halted)
-				x86_poll_events(c);
+			}
+			if ((!c->int_shadow || c->halted) && x86_poll_events(c))
+				jit_tell(j, JIT_POINT_EVENT);
 			req = atomic_load(&c->request);
 			if ((req & ~(X86_REQ_INTR | X86_REQ_NMI | X86_REQ_SMI | X86_REQ_CODE)) ||
 			    c->halted || c->wait_sipi)
 				return;
 		}
 		if (unlikely(j->epoch != c->tlb_epoch)) {
-			jit_clear_jumps(j);
+			jit_jumps_flush(j, CPU_FLUSH_ALL, 0); /* not told: no complex */
 			j->epoch = c->tlb_epoch;
 		}
 		turn(j);
@@ -418,6 +601,61 @@ static int jit_usable(struct err *err)
 			       "the translator needs a processor with BMI2 (2013 and later); "
 			       "use --engine interp");
 	return 0;
+}
+
+/* Each vCPU's part, in whole pages. */
+static size_t cache_bytes(const struct cpus *s)
+{
+	uint64_t all = s->options.cache_bytes ? s->options.cache_bytes : DEFAULT_CACHE_BYTES;
+
+	/* Jumps in it reach 2 GiB. */
+	return align_down(min_of(all / max_of(1u, s->total), 1ull << 30), MEM_PAGE_SIZE);
+}
+
+static int jit_vm_init(struct cpus *s, struct err *err)
+{
+	char need[32], have[32];
+
+	if (cache_bytes(s) < JIT_CACHE_MIN)
+		return err_set(err, -EINVAL, "--translation-cache %s is too little for %u virtual "
+			       "CPUs; give at least %s",
+			       format_size(s->options.cache_bytes, have, sizeof(have)), s->total,
+			       format_size((uint64_t)s->total * JIT_CACHE_MIN, need, sizeof(need)));
+	return jit_trace_open(s, err);
+}
+
+static unsigned jit_stats(const struct vcpu *v, struct engine_stat *st)
+{
+	const struct jit *j = v->x86->engine_priv;
+	const struct jit_stats *n = &j->stats;
+	const struct engine_stat all[] = {
+		{ "interpreted-cold", n->interp_cold },
+		{ "interpreted-after-exit", n->interp_one },
+		{ "interpreted-16-bit", n->interp_16bit },
+		{ "interpreted-stepping", n->interp_step },
+		{ "interpreted-other", n->interp_other },
+		{ "translations", n->translations },
+		{ "translated-instructions", n->translated_insns },
+		{ "links", n->links },
+		{ "invalidations", n->invalidations },
+		{ "code-notes", n->code_notes },
+		{ "evictions", n->evictions },
+		{ "cache-bytes", jit_cache_used(j) },
+		{ "cache-size-bytes", j->size },
+		{ "tlb-misses", n->tlb_misses },
+		{ "tlb-flushes", v->x86->tlb_epoch },
+		{ "helper-calls", n->helper_calls },
+		{ "exits-branch", n->exits_branch },
+		{ "exits-helper", n->exits_helper },
+		{ "exits-exception", n->exits_raised },
+		{ "exits-access", n->exits_access },
+		{ "exits-vector", n->exits_vector },
+		{ "exits-other", n->exits_one - n->exits_access - n->exits_vector },
+	};
+
+	_Static_assert(array_size(all) <= ENGINE_STATS_MAX, "engine_desc.stats");
+	memcpy(st, all, sizeof(all));
+	return array_size(all);
 }
 
 static void jit_vcpu_fini(struct vcpu *v)
@@ -457,11 +695,12 @@ static int jit_vcpu_init(struct vcpu *v, struct err *err)
 		r = err_set(err, -ENOMEM, "out of memory for the translator");
 		goto fail;
 	}
-	r = jit_cache_init(j, (size_t)DEFAULT_CACHE_MIB * 1024 * 1024 / max_of(1u, v->cpus->total),
-			   err);
+	j->interp_why = &j->stats.interp_other;
+	j->trace = v->cpus->engine_priv;
+	r = jit_cache_init(j, cache_bytes(v->cpus), err);
 	if (r != 0)
 		goto fail;
-	jit_clear_jumps(j);
+	jit_jumps_init(j);
 	c->tag_code = true;
 	return 0;
 
@@ -470,11 +709,25 @@ fail:
 	return r;
 }
 
+static void jit_idle(struct vcpu *v)
+{
+	struct jit *j = v->x86->engine_priv;
+
+	if (j)
+		jit_cache_trim(j);
+}
+
 const struct engine_desc jit_engine = {
 	.name = "jit",
 	.title = "translator: guest code to host code",
 	.usable = jit_usable,
+	.vm_init = jit_vm_init,
+	.vm_fini = jit_trace_close,
 	.vcpu_init = jit_vcpu_init,
 	.vcpu_fini = jit_vcpu_fini,
 	.run = jit_run,
+	.tlb_flushed = tlb_flushed,
+	.stats = jit_stats,
+	.idle = jit_idle,
+	.translates = true,
 };

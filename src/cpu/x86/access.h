@@ -44,6 +44,9 @@ void x86_exclusive_end(struct x86_cpu *c);
 /* Segmentation outside 64-bit mode, and its faults. (segment.c) */
 uint64_t x86_lin_slow(struct x86_cpu *c, unsigned seg, uint64_t ea, unsigned size,
 		      enum x86_access acc);
+/* The same question without a fault; 32-bit and 16-bit code. */
+bool x86_lin_allowed(const struct x86_cpu *c, unsigned seg, uint32_t ea, unsigned size,
+		     enum x86_access acc);
 _Noreturn void x86_raise_noncanonical(struct x86_cpu *c, unsigned seg); /* #SS(0) or #GP(0) */
 
 /* Outside long mode linear addresses wrap at 4 GiB. */
@@ -214,6 +217,17 @@ static inline void x86_set(struct x86_cpu *c, unsigned r, uint64_t v, unsigned s
 void x86_tlb_fill(struct x86_cpu *c, unsigned cls, uint64_t lin, enum x86_access acc);
 void x86_tlb_init(struct x86_cpu *c); /* all empty; once, before first use */
 void x86_tlb_flush_all(struct x86_cpu *c);                    /* global entries too */
+
+/* After a write to a device: where that changed the memory map, the next instruction
+ * sees it already. The request stays: what else hangs from it happens when the block is
+ * left. */
+static inline void x86_after_device_write(struct x86_cpu *c)
+{
+	if (likely(!(atomic_load_explicit(&c->request, memory_order_relaxed) & X86_REQ_FLUSH)))
+		return;
+	x86_tlb_flush_all(c);
+	c->stop_block = true;
+}
 void x86_tlb_flush_nonglobal(struct x86_cpu *c);
 void x86_tlb_flush_page(struct x86_cpu *c, uint64_t lin);     /* INVLPG */
 /* Code fetch: host pointer to the bytes at linear @lin (valid to the page's end),

@@ -248,6 +248,10 @@ void apic_pic_changed(struct cpus *s)
 {
 	if (!s->pic_pending || !s->pic_pending(s->pic_opaque))
 		return;
+	if (s->engine_msi) { /* the engine has the APICs and asks them */
+		vcpu_request(&s->vcpu[0], X86_REQ_INTR);
+		return;
+	}
 	for (unsigned n = 0; n < s->count; n++) {
 		struct apic *a = s->vcpu[n].x86->apic;
 

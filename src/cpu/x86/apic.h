@@ -82,6 +82,16 @@ void apic_pic_changed(struct cpus *s);
  * whose LINT1 is programmed to NMI. */
 void apic_nmi(struct cpus *s);
 
+/*
+ * The registers as the page shows them, for an engine whose APICs are elsewhere (KVM):
+ * reg[n] stands at offset 16 * n, the ID as the mode has it. Taking them stops our
+ * timer; putting them back lets it go on from what is left of the count.
+ */
+#define APIC_PAGE_REGS 64
+void apic_page_get(struct apic *a, uint32_t reg[APIC_PAGE_REGS], uint64_t *deadline);
+void apic_page_set(struct apic *a, const uint32_t reg[APIC_PAGE_REGS], uint64_t base,
+		   uint64_t deadline);
+
 extern const struct state_desc apic_state; /* of a struct apic */
 
 #endif

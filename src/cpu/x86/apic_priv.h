@@ -113,6 +113,8 @@ void apic_timer_write_initial_locked(struct apic *a, uint32_t count);
 void apic_timer_write_divide_locked(struct apic *a, uint32_t val);
 void apic_timer_write_lvt_locked(struct apic *a, uint32_t val);
 void apic_timer_write_deadline_locked(struct apic *a, uint64_t tsc);
+/* The timer as another APIC left it: @left of the initial count to go. */
+void apic_timer_go_on_locked(struct apic *a, uint32_t count, uint32_t left, uint64_t deadline);
 uint32_t apic_timer_current_locked(const struct apic *a);
 
 /* apic_msg.c: a write of the ICR with its side effects; no lock held. */

@@ -124,7 +124,7 @@ void apic_timer_write_lvt_locked(struct apic *a, uint32_t val)
 /* Nanoseconds until the TSC reaches the deadline, rounded up; 0: it has. */
 static int64_t deadline_left_ns(const struct apic *a)
 {
-	uint64_t hz = a->cpus ? a->cpus->tsc_hz : 1000000000, tsc = x86_rdtsc(a->cpu);
+	uint64_t hz = a->cpus ? a->cpus->tsc_hz : 1000000000, tsc = x86_tsc_now(a->cpu);
 	unsigned __int128 ns;
 
 	if (tsc >= a->tsc_deadline)
@@ -158,6 +158,25 @@ void apic_timer_write_deadline_locked(struct apic *a, uint64_t tsc)
 		deadline_check_locked(a);
 	else
 		vtimer_cancel(&a->timer);
+}
+
+void apic_timer_go_on_locked(struct apic *a, uint32_t count, uint32_t left, uint64_t deadline)
+{
+	apic_timer_stop_locked(a);
+	if (!a->timer.vt)
+		return;
+	if (timer_mode_is(a, APIC_LVT_DEADLINE)) {
+		a->tsc_deadline = deadline;
+		if (deadline)
+			deadline_check_locked(a);
+		return;
+	}
+	if (left > count)
+		left = count;
+	a->initial_count = count;
+	a->start_ns = vtime_now_ns(a->timer.vt) -
+		      (int64_t)((uint64_t)(count - left) << divisor_shift(a));
+	arm_count(a, vtime_now_ns(a->timer.vt));
 }
 
 void apic_tsc_changed(struct apic *a)

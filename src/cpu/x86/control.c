@@ -4,6 +4,7 @@
  * 2.5 and 4.1; EFER is in msr.c.
  */
 #include "src/cpu/x86/apic.h"
+#include "src/cpu/x86/tape.h"
 #include "src/cpu/x86/sys.h"
 
 #define CR0_VALID                                                                                 \
@@ -157,12 +158,18 @@ void x86_write_cr8(struct x86_cpu *c, uint64_t v)
 {
 	if (v >> 4)
 		x86_raise_gp0(c);
-	if (c->apic)
+	if (c->apic && !x86_follows(c))
 		apic_set_cr8(c->apic, (uint8_t)v);
 	c->stop_block = true;
 }
 
 uint64_t x86_read_cr8(struct x86_cpu *c)
 {
-	return c->apic ? apic_get_cr8(c->apic) : 0;
+	uint64_t v;
+
+	if (x86_follows(c))
+		return x86_tape_take(c, X86_TAPE_CR8, 0);
+	v = c->apic ? apic_get_cr8(c->apic) : 0;
+	x86_tape_put(c, X86_TAPE_CR8, 0, v);
+	return v;
 }

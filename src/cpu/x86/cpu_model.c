@@ -16,6 +16,8 @@ _Static_assert(X86_NFEATURES <= 64, "models list their features in one word");
 	(BIT(BASE) | BIT(NX) | BIT(RDTSCP) | BIT(PDPE1GB) | BIT(X2APIC) | BIT(TSC_DEADLINE) |     \
 	 BIT(TSC_ADJUST) | BIT(SMEP) | BIT(SMAP) | BIT(UMIP) | BIT(FSGSBASE) | BIT(PCID) |        \
 	 BIT(INVPCID) | BIT(ERMS) | BIT(PREFETCHW))
+/* What every 64-bit processor has, with an APIC of ours. */
+#define LEVEL1 (BIT(BASE) | BIT(NX) | BIT(X2APIC) | BIT(TSC_DEADLINE) | BIT(TSC_ADJUST))
 /* The levels of the x86-64 psABI, 3.1.1. */
 #define LEVEL2                                                                                    \
 	(SYSTEM | BIT(CX16) | BIT(LAHF_LM) | BIT(POPCNT) | BIT(SSE3) | BIT(SSSE3) |              \
@@ -28,6 +30,7 @@ _Static_assert(X86_NFEATURES <= 64, "models list their features in one word");
 
 static const struct cpu_model models[] = {
 	{ "host", "everything that this host's CPU and bothy can do together", true, { ~0ull } },
+	{ "x86-64-v1", "x86-64-v1: what every 64-bit CPU has (2003 and later)", false, { LEVEL1 } },
 	{ "x86-64-v2", "x86-64-v2: up to SSE4.2 (2009 and later)", false, { LEVEL2 } },
 	{ "x86-64-v3", "x86-64-v3: with AVX2, BMI and FMA (2015 and later)", false, { LEVEL3 } },
 };
@@ -87,6 +90,35 @@ static uint64_t prune(uint64_t f)
 		if (!(f & rules[n].need))
 			f &= ~rules[n].drop;
 	return f;
+}
+
+int cpu_model_limit(const struct cpu_model *m, struct x86_cpu *c, uint64_t have,
+		    struct err *err)
+{
+	uint64_t lacks = c->features[0] & ~have;
+	char list[200] = "";
+
+	if (!lacks)
+		return 0;
+	if (m->host) {
+		c->features[0] = prune(c->features[0] & have);
+		return 0;
+	}
+	for (unsigned n = 0; n < X86_NFEATURES; n++) {
+		size_t len = strlen(list);
+
+		if (lacks >> n & 1)
+			snprintf(list + len, sizeof(list) - len, "%s%s", len ? ", " : "",
+				 x86_feature_name(n));
+	}
+	return err_set(err, -ENOTSUP, "the CPU model %s needs what this engine cannot give on this "
+		       "host: %s; take --cpu host or a smaller model", m->name, list);
+}
+
+void cpu_model_as_saved(const struct cpu_model *m, struct x86_cpu *c, uint64_t had)
+{
+	if (m->host)
+		c->features[0] = prune(c->features[0] & had);
 }
 
 static void host_string(char *out, unsigned first_leaf, unsigned leaves)

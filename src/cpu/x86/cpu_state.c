@@ -184,7 +184,7 @@ static int post_load(void *obj, unsigned version, struct err *err)
 	/* The APIC and the PIC say again what they have; other requests were this
 	 * host's own. */
 	atomic_fetch_and(&c->request, REQUESTS_KEPT);
-	c->recheck = true;
+	c->recheck = c->intr_waits = true;
 	x86_tlb_flush_all(c);
 	x86_update_mode(c);
 	return 0;

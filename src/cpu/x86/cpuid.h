@@ -31,6 +31,14 @@ const struct cpu_model *cpu_model_list(size_t *count);
 /* Sets @c's features and identity. Before it runs. */
 void cpu_model_apply(const struct cpu_model *m, struct x86_cpu *c);
 
+/* Takes away what the engine cannot give: only bits of @have stay. -ENOTSUP where the
+ * model promises them. */
+int must_check cpu_model_limit(const struct cpu_model *m, struct x86_cpu *c, uint64_t have,
+			       struct err *err);
+/* The model "host" is whatever the host and the engine had: of a saved machine it becomes
+ * what that had, @had. Other models say themselves what they are. */
+void cpu_model_as_saved(const struct cpu_model *m, struct x86_cpu *c, uint64_t had);
+
 /* For people: "avx2", or NULL past the last. */
 const char *x86_feature_name(unsigned f);
 

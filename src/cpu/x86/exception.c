@@ -11,6 +11,7 @@
 
 #include "src/cpu/cpu.h"
 #include "src/cpu/x86/apic.h"
+#include "src/cpu/x86/tape.h"
 #include "src/cpu/x86/debug.h"
 #include "src/cpu/x86/sys.h"
 
@@ -405,10 +406,26 @@ static void deliver_interrupt(struct x86_cpu *c, enum kind kind, unsigned vector
 	c->recheck = true;
 }
 
+/* The follower's way: what the leader was given just now. */
+static bool take_event(struct x86_cpu *c)
+{
+	const struct x86_tape *t = c->tape;
+	bool nmi = t->next < t->count && t->entry[t->next].what == 1;
+	unsigned vector = (unsigned)x86_tape_take(c, X86_TAPE_EVENT, nmi) & 0xff;
+
+	if (t->lost)
+		return false;
+	deliver_interrupt(c, nmi ? EV_NMI : EV_INTR, vector);
+	return true;
+}
+
 bool x86_poll_events(struct x86_cpu *c)
 {
 	uint32_t req;
 	int vector;
+
+	if (x86_follows(c))
+		return take_event(c);
 
 	/* Cleared first: what arrives while we look is seen next time. SMI has no
 	 * handler here and is dropped. */
@@ -420,14 +437,42 @@ bool x86_poll_events(struct x86_cpu *c)
 		return false;
 	if (c->nmi_pending && !c->nmi_blocked && !(c->int_shadow & X86_SHADOW_MOVSS)) {
 		c->nmi_pending = false;
+		x86_tape_put(c, X86_TAPE_EVENT, 1, X86_EXC_NMI);
 		deliver_interrupt(c, EV_NMI, X86_EXC_NMI);
 		return true;
 	}
-	if (!(c->rflags & X86_FL_IF) || c->int_shadow || !c->apic || !apic_pending(c->apic))
+	c->intr_waits = true;
+	if (!(c->rflags & X86_FL_IF) || c->int_shadow)
 		return false;
+	if (!c->apic || !apic_pending(c->apic)) {
+		c->intr_waits = false;
+		return false;
+	}
 	vector = apic_ack(c->apic);
 	if (vector < 0)
 		return false;
+	x86_tape_put(c, X86_TAPE_EVENT, 0, (unsigned)vector);
 	deliver_interrupt(c, EV_INTR, (unsigned)vector);
 	return true;
+}
+
+void x86_inject_exception(struct x86_cpu *c, unsigned vector, bool has_error, uint32_t error)
+{
+	/* INT3 and INTO trap: their return address is the next instruction's, and it is
+	 * what c->rip says either way. */
+	struct event e = { EV_EXCEPTION, vector & 0xff, error, has_error };
+
+	c->start_rip = c->rip;
+	deliver(c, &e);
+	c->recheck = true;
+}
+
+void x86_inject_nmi(struct x86_cpu *c)
+{
+	deliver_interrupt(c, EV_NMI, X86_EXC_NMI);
+}
+
+void x86_inject_interrupt(struct x86_cpu *c, unsigned vector, bool soft)
+{
+	deliver_interrupt(c, soft ? EV_SOFT : EV_INTR, vector & 0xff);
 }

@@ -10,6 +10,7 @@
 #include "src/cpu/x86/access.h"
 #include "src/cpu/x86/apic.h"
 #include "src/cpu/x86/debug.h"
+#include "src/cpu/x86/tape.h"
 #include "src/cpu/x86/x86.h"
 
 #define PTE_P 0x1ull
@@ -66,6 +67,8 @@ static bool entry_set(struct x86_cpu *c, void *p, uint64_t old, uint64_t bits, u
 	}
 	if (ok)
 		x86_wrote(c, p, bytes);
+	if (ok && unlikely(c->tape))
+		x86_tape_page_entry(c, p, bytes);
 	return ok;
 }
 
@@ -112,6 +115,8 @@ static bool allowed(const struct x86_cpu *c, unsigned cls, uint64_t rights, enum
 {
 	bool user_page = rights & PTE_U;
 
+	if (!(c->cr0 & X86_CR0_PG))
+		return true;
 	if (acc == X86_ACC_X && (rights & PTE_NX))
 		return false;
 	if (cls >= X86_TLB_USER)
@@ -239,20 +244,55 @@ static gpa_t a20(const struct x86_cpu *c, gpa_t gpa)
 	return c->cpus ? gpa & c->cpus->a20_mask : gpa;
 }
 
+static void tags_clear(struct x86_tlb_entry *t, unsigned index)
+{
+	t->tag_r = t->tag_w = t->tag_x = X86_TLB_NONE(index);
+}
+
+static void large_count(struct x86_tlb_set *s, const struct x86_tlb_side *side, int by)
+{
+	if (side->flags & X86_TLBF_2M)
+		s->large[side->page >> 22 & 255] += by;
+	if (side->flags & X86_TLBF_1G)
+		s->huge += by;
+}
+
 static void entry_clear(struct x86_cpu *c, unsigned cls, unsigned index)
 {
-	struct x86_tlb_entry *t = &c->tlbs[cls][index];
+	struct x86_tlb_side *side = &c->tlb_side[cls][index];
+	struct x86_tlb_set *s = &c->tlb_set[cls];
+	bool global = side->flags & X86_TLBF_GLOBAL;
+	uint16_t last;
 
-	t->tag_r = t->tag_w = t->tag_x = X86_TLB_NONE(index);
-	c->tlb_side[cls][index].flags = 0;
+	tags_clear(&c->tlbs[cls][index], index);
+	if (!side->flags)
+		return;
+	last = s->list[global][--s->used[global]];
+	s->list[global][side->pos] = last;
+	c->tlb_side[cls][last].pos = side->pos;
+	large_count(s, side, -1);
+	side->flags = 0;
+}
+
+static void entry_add(struct x86_cpu *c, unsigned cls, unsigned index, struct x86_tlb_side side)
+{
+	struct x86_tlb_set *s = &c->tlb_set[cls];
+	bool global = side.flags & X86_TLBF_GLOBAL;
+
+	side.pos = (uint16_t)s->used[global];
+	s->list[global][s->used[global]++] = (uint16_t)index;
+	large_count(s, &side, 1);
+	c->tlb_side[cls][index] = side;
 }
 
 void x86_tlb_init(struct x86_cpu *c)
 {
 	for (unsigned cls = 0; cls < X86_TLB_CLASSES; cls++) {
-		for (unsigned n = 0; n < X86_TLB_ENTRIES; n++)
-			entry_clear(c, cls, n);
-		c->tlb_used[cls] = 0;
+		for (unsigned n = 0; n < X86_TLB_ENTRIES; n++) {
+			tags_clear(&c->tlbs[cls][n], n);
+			c->tlb_side[cls][n].flags = 0;
+		}
+		memset(&c->tlb_set[cls], 0, sizeof(c->tlb_set[cls]));
 	}
 }
 
@@ -260,7 +300,7 @@ void x86_tlb_init(struct x86_cpu *c)
 static uint32_t entry_flags(const struct x86_cpu *c, unsigned cls, uint64_t page,
 			    const struct walk *w, const struct mem_slot *s)
 {
-	uint32_t flags = w->size_flag;
+	uint32_t flags = w->size_flag | X86_TLBF_USED;
 
 	if (w->rights & PTE_G)
 		flags |= X86_TLBF_GLOBAL;
@@ -284,18 +324,16 @@ static void entry_fill(struct x86_cpu *c, unsigned cls, uint64_t lin, const stru
 {
 	unsigned index = lin >> 12 & (X86_TLB_ENTRIES - 1);
 	struct x86_tlb_entry *t = &c->tlbs[cls][index];
-	struct x86_tlb_side *side = &c->tlb_side[cls][index];
-	const struct mem_slot *s = mem_slot_at(c->mem, w->gpa);
+	struct mem_slot slot;
+	const struct mem_slot *s = mem_slot_at(c->mem, w->gpa, &slot) ? &slot : NULL;
 	uint64_t page = lin & ~0xfffull;
 	uint32_t f;
 
 	if (apic_claims(c->apic, w->gpa))
 		s = NULL;
-	if (!side->flags)
-		c->tlb_list[cls][c->tlb_used[cls]++] = index;
 	entry_clear(c, cls, index);
 	f = entry_flags(c, cls, page, w, s);
-	*side = (struct x86_tlb_side){ .page = page, .gpa = w->gpa, .flags = f };
+	entry_add(c, cls, index, (struct x86_tlb_side){ .page = page, .gpa = w->gpa, .flags = f });
 	t->host = s ? (uint64_t)(uintptr_t)(s->host + (w->gpa - s->gpa)) : 0;
 	if (cls == X86_TLB_USER_AC)
 		return;
@@ -336,63 +374,70 @@ int x86_translate_debug(struct x86_cpu *c, uint64_t lin, gpa_t *gpa)
 /*
  * Flushing.
  */
-static void flush_class(struct x86_cpu *c, unsigned cls, bool keep_global)
+static void flush_list(struct x86_cpu *c, unsigned cls, bool global)
 {
-	unsigned kept = 0;
+	struct x86_tlb_set *s = &c->tlb_set[cls];
 
-	for (unsigned n = 0; n < c->tlb_used[cls]; n++) {
-		unsigned index = c->tlb_list[cls][n];
-
-		if (keep_global && (c->tlb_side[cls][index].flags & X86_TLBF_GLOBAL))
-			c->tlb_list[cls][kept++] = index;
-		else
-			entry_clear(c, cls, index);
-	}
-	c->tlb_used[cls] = kept;
+	while (s->used[global])
+		entry_clear(c, cls, s->list[global][s->used[global] - 1]);
 }
 
-static void flushed(struct x86_cpu *c)
+static void flushed(struct x86_cpu *c, enum cpu_flush what, uint64_t lin)
 {
 	c->tlb_epoch++;
 	if (c->cpus && c->cpus->engine && c->cpus->engine->tlb_flushed)
-		c->cpus->engine->tlb_flushed(c);
+		c->cpus->engine->tlb_flushed(c, what, lin);
 }
 
 void x86_tlb_flush_all(struct x86_cpu *c)
 {
-	for (unsigned cls = 0; cls < X86_TLB_CLASSES; cls++)
-		flush_class(c, cls, false);
-	flushed(c);
+	for (unsigned cls = 0; cls < X86_TLB_CLASSES; cls++) {
+		flush_list(c, cls, false);
+		flush_list(c, cls, true);
+	}
+	flushed(c, CPU_FLUSH_ALL, 0);
 }
 
 void x86_tlb_flush_nonglobal(struct x86_cpu *c)
 {
 	for (unsigned cls = 0; cls < X86_TLB_CLASSES; cls++)
-		flush_class(c, cls, true);
-	flushed(c);
+		flush_list(c, cls, false);
+	flushed(c, CPU_FLUSH_NONGLOBAL, 0);
+}
+
+/* Drops the entries that are parts of the same page as @lin. */
+static void flush_parts(struct x86_cpu *c, unsigned cls, bool global, uint64_t lin)
+{
+	struct x86_tlb_set *s = &c->tlb_set[cls];
+
+	for (unsigned n = s->used[global]; n-- > 0;) {
+		unsigned index = s->list[global][n];
+		const struct x86_tlb_side *side = &c->tlb_side[cls][index];
+		unsigned shift = side->flags & X86_TLBF_1G	  ? 30
+				 : !(side->flags & X86_TLBF_2M)	  ? 12
+				 : c->cr4 & X86_CR4_PAE		  ? 21
+								  : 22;
+
+		if (((side->page ^ lin) >> shift) == 0)
+			entry_clear(c, cls, index);
+	}
 }
 
 void x86_tlb_flush_page(struct x86_cpu *c, uint64_t lin)
 {
+	unsigned index = lin >> 12 & (X86_TLB_ENTRIES - 1);
+
 	for (unsigned cls = 0; cls < X86_TLB_CLASSES; cls++) {
-		unsigned kept = 0;
+		const struct x86_tlb_set *s = &c->tlb_set[cls];
 
-		for (unsigned n = 0; n < c->tlb_used[cls]; n++) {
-			unsigned index = c->tlb_list[cls][n];
-			const struct x86_tlb_side *side = &c->tlb_side[cls][index];
-			unsigned shift = side->flags & X86_TLBF_1G		  ? 30
-					 : !(side->flags & X86_TLBF_2M)		  ? 12
-					 : c->cr4 & X86_CR4_PAE			  ? 21
-										  : 22;
-
-			if (((side->page ^ lin) >> shift) == 0)
-				entry_clear(c, cls, index);
-			else
-				c->tlb_list[cls][kept++] = index;
+		if (s->huge || s->large[lin >> 22 & 255]) {
+			flush_parts(c, cls, false, lin);
+			flush_parts(c, cls, true, lin);
+		} else if (c->tlb_side[cls][index].page == (lin & ~0xfffull)) {
+			entry_clear(c, cls, index);
 		}
-		c->tlb_used[cls] = kept;
 	}
-	flushed(c);
+	flushed(c, CPU_FLUSH_PAGE, lin);
 }
 
 /*
@@ -423,17 +468,34 @@ static struct place place_of(struct x86_cpu *c, unsigned cls, uint64_t lin, enum
 
 static uint64_t mmio_read(struct x86_cpu *c, gpa_t gpa, unsigned size)
 {
+	uint64_t v;
+
+	if (x86_follows(c))
+		return x86_tape_take(c, X86_TAPE_MMIO_R, gpa << 8 | size);
+	x86_tape_outside(c, true);
 	if (apic_claims(c->apic, gpa))
-		return apic_mmio_read(c->apic, gpa & 0xfff, size);
-	return c->bus ? bus_mmio_read(c->bus, gpa, size) : ~0ull;
+		v = apic_mmio_read(c->apic, gpa & 0xfff, size);
+	else
+		v = c->bus ? bus_mmio_read(c->bus, gpa, size) : ~0ull;
+	x86_tape_outside(c, false);
+	x86_tape_put(c, X86_TAPE_MMIO_R, gpa << 8 | size, v);
+	return v;
 }
 
 static void mmio_write(struct x86_cpu *c, gpa_t gpa, uint64_t v, unsigned size)
 {
+	if (x86_follows(c)) {
+		x86_tape_same(c, X86_TAPE_MMIO_W, gpa << 8 | size, v);
+		return;
+	}
+	x86_tape_put(c, X86_TAPE_MMIO_W, gpa << 8 | size, v);
+	x86_tape_outside(c, true);
 	if (apic_claims(c->apic, gpa))
 		apic_mmio_write(c->apic, gpa & 0xfff, v, size);
 	else if (c->bus)
 		bus_mmio_write(c->bus, gpa, v, size);
+	x86_tape_outside(c, false);
+	x86_after_device_write(c);
 }
 
 /* Bytes of one page; MMIO in naturally aligned pieces of up to 8. */
@@ -570,6 +632,8 @@ void x86_store_slow(struct x86_cpu *c, unsigned cls, uint64_t lin, uint64_t v, u
 
 void x86_wrote_slow(struct x86_cpu *c, void *host, unsigned size)
 {
+	if (unlikely(c->tape) && !x86_tape_stored(c, host, size))
+		return;
 	c->stop_block = true;
 	mem_written(c->mem, host, size);
 }

@@ -17,12 +17,14 @@
 #include "src/base/vtime.h"
 #include "src/cpu/cpu.h"
 #include "src/cpu/x86/apic.h"
+#include "src/cpu/x86/tape.h"
 #include "src/cpu/x86/cpuid.h"
 #include "src/cpu/x86/sys.h"
 
 enum {
 	P5_MC_ADDR = 0x0, P5_MC_TYPE = 0x1, TSC = 0x10, KVM_WALL_OLD = 0x11, KVM_TIME_OLD = 0x12,
 	PLATFORM_ID = 0x17, APIC_BASE = 0x1b, FEATURE_CONTROL = 0x3a, TSC_ADJUST = 0x3b,
+	PRED_CMD = 0x49,
 	BIOS_UPDT = 0x79, BIOS_SIGN_ID = 0x8b, PLATFORM_INFO = 0xce, ARCH_CAPABILITIES = 0x10a,
 	MISC_FEATURES = 0x140, SYSENTER_CS = 0x174, SYSENTER_ESP = 0x175, SYSENTER_EIP = 0x176,
 	MCG_CAP = 0x179, MCG_STATUS = 0x17a, MISC_ENABLE = 0x1a0, DEBUGCTL = 0x1d9,
@@ -81,7 +83,8 @@ static bool ignored(uint32_t msr)
 }
 
 /* Probed by guests that expect the #GP: energy and frequency counters, a vendor's
- * register on the other's CPU. Not worth a line in the log. */
+ * register on the other's CPU. Not worth a line in the log. A write to PRED_CMD is how
+ * Linux on an AMD processor asks for SBPB (init_amd()). */
 static bool probed(uint32_t msr)
 {
 	static const uint32_t known[] = {
@@ -131,6 +134,17 @@ static int64_t now_ns(const struct x86_cpu *c)
 
 uint64_t x86_rdtsc(struct x86_cpu *c)
 {
+	uint64_t v;
+
+	if (x86_follows(c))
+		return x86_tape_take(c, X86_TAPE_TIME, 0);
+	v = x86_tsc_now(c);
+	x86_tape_put(c, X86_TAPE_TIME, 0, v);
+	return v;
+}
+
+uint64_t x86_tsc_now(const struct x86_cpu *c)
+{
 	uint64_t ns = (uint64_t)now_ns(c), hz = x86_tsc_hz(c);
 
 	/* In two steps: no overflow below 18 GHz, no 128-bit division. */
@@ -142,7 +156,7 @@ void x86_tsc_adjust(struct x86_cpu *c, uint64_t delta)
 	c->tsc_offset = (int64_t)((uint64_t)c->tsc_offset + delta);
 	c->tsc_adjust += delta;
 	x86_pvclock_update(c);
-	if (c->apic)
+	if (c->apic && !x86_follows(c))
 		apic_tsc_changed(c->apic);
 }
 
@@ -217,9 +231,18 @@ uint64_t x86_host_tsc_hz(void)
  */
 static int read_apic(struct x86_cpu *c, uint32_t msr, uint64_t *val)
 {
+	int r;
+
 	if (msr == TSC_DEADLINE && !x86_has(c, X86_F_TSC_DEADLINE))
 		return -EINVAL;
-	return c->apic ? apic_msr_read(c->apic, msr, val) : -EINVAL;
+	if (x86_follows(c)) {
+		*val = x86_tape_take(c, X86_TAPE_MSR_R, msr);
+		return x86_tape_take(c, X86_TAPE_MSR_R, msr) ? -EINVAL : 0;
+	}
+	r = c->apic ? apic_msr_read(c->apic, msr, val) : -EINVAL;
+	x86_tape_put(c, X86_TAPE_MSR_R, msr, *val);
+	x86_tape_put(c, X86_TAPE_MSR_R, msr, r != 0);
+	return r;
 }
 
 static bool is_apic(uint32_t msr)
@@ -318,7 +341,16 @@ static int write_apic(struct x86_cpu *c, uint32_t msr, uint64_t val)
 
 	if (!c->apic || (msr == TSC_DEADLINE && !x86_has(c, X86_F_TSC_DEADLINE)))
 		return -EINVAL;
-	r = apic_msr_write(c->apic, msr, val);
+	if (x86_follows(c)) {
+		x86_tape_same(c, X86_TAPE_MSR_W, msr, val);
+		r = x86_tape_take(c, X86_TAPE_MSR_W, msr) ? -EINVAL : 0;
+	} else {
+		x86_tape_put(c, X86_TAPE_MSR_W, msr, val);
+		x86_tape_outside(c, true);
+		r = apic_msr_write(c->apic, msr, val);
+		x86_tape_outside(c, false);
+		x86_tape_put(c, X86_TAPE_MSR_W, msr, r != 0);
+	}
 	if (r == 0 && msr == APIC_BASE) /* the register page may have moved */
 		x86_tlb_flush_all(c);
 	c->stop_block = true;
@@ -433,8 +465,9 @@ int x86_wrmsr(struct x86_cpu *c, uint32_t msr, uint64_t val)
 	}
 	if (ignored(msr))
 		return 0;
-	log_guest(c->log, &c->guest_log,
-		  "vCPU %u: WRMSR of %#llx to unknown register %#x at %#llx", c->index,
-		  (unsigned long long)val, msr, (unsigned long long)c->start_rip);
+	if (!probed(msr) && msr != PRED_CMD)
+		log_guest(c->log, &c->guest_log,
+			  "vCPU %u: WRMSR of %#llx to unknown register %#x at %#llx", c->index,
+			  (unsigned long long)val, msr, (unsigned long long)c->start_rip);
 	return -EINVAL;
 }

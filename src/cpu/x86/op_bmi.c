@@ -2,6 +2,7 @@
 /* BMI1, BMI2, ADX, CRC32, RDRAND, RDSEED: offered only where the host has them,
  * so the host does them. */
 #include "src/cpu/x86/op_priv.h"
+#include "src/cpu/x86/tape.h"
 
 #define SIZE 4
 #include "src/cpu/x86/op_bmi.inc"

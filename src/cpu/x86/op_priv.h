@@ -111,6 +111,7 @@ static inline void op_again(struct x86_cpu *c)
 {
 	c->rip = c->start_rip;
 	c->stop_block = true;
+	c->again = true;
 	if (c->dr[7] & 0xff) /* a breakpoint on it was passed already */
 		c->rflags |= X86_FL_RF;
 }

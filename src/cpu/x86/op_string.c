@@ -18,26 +18,34 @@ static inline void advance(struct x86_cpu *c, unsigned r, int64_t delta, unsigne
 	op_set_addr(c, r, c->gpr[r] + (uint64_t)delta, adsize);
 }
 
-/* Segments @a and @b need no limit check. */
-static inline bool both_flat(const struct x86_cpu *c, unsigned a, unsigned b)
+/* Linear address of the segment's byte @ea, nothing checked. */
+static inline uint64_t lin_at(const struct x86_cpu *c, unsigned seg, uint64_t ea)
 {
-	return c->code64 || (c->seg_flat >> a & c->seg_flat >> b & 1);
+	if (c->code64)
+		return seg >= X86_FS ? ea + c->seg[seg].base : ea;
+	return (uint32_t)(c->seg[seg].base + ea);
 }
 
-/* Linear address without a fault: false where there would be one. */
-static inline bool flat_lin(const struct x86_cpu *c, unsigned seg, uint64_t ea, uint64_t *lin)
+/* Is there no fault of segmentation in [ea, ea+len), which lies in one page? */
+static inline bool seg_ok(const struct x86_cpu *c, unsigned seg, uint64_t ea, uint64_t lin,
+			  unsigned len, enum x86_access acc)
 {
-	*lin = c->code64 ? (seg >= X86_FS ? ea + c->seg[seg].base : ea) : (uint32_t)ea;
-	return !c->code64 || x86_canonical(*lin);
+	if (c->code64)
+		return x86_canonical(lin);
+	return c->seg_flat >> seg & 1 || x86_lin_allowed(c, seg, (uint32_t)ea, len, acc);
 }
 
-/* How many elements of @size from address @ea on stay in one page and below
- * @count; address wrap lies at a page's end too. 0 where one crosses. */
-static inline uint64_t in_page(uint64_t lin, uint64_t ea, unsigned size, uint64_t count)
+/*
+ * How many elements of @size, the first at @ea, stay in one page and below @count, upward
+ * or (@down) downward; address wrap lies at a page's end too. 0 where one crosses.
+ */
+static inline uint64_t in_page(uint64_t lin, uint64_t ea, unsigned size, bool down, uint64_t count)
 {
-	uint64_t left = 4096 - max_of(lin & 0xfff, ea & 0xfff);
+	uint64_t high = max_of(lin & 0xfff, ea & 0xfff), low = min_of(lin & 0xfff, ea & 0xfff);
 
-	return min_of(left / size, count);
+	if (!down)
+		return min_of((4096 - high) / size, count);
+	return high + size > 4096 ? 0 : min_of(low / size + 1, count);
 }
 
 #define SIZE 1

@@ -3,18 +3,35 @@
 #include "src/bus/bus.h"
 #include "src/cpu/x86/debug.h"
 #include "src/cpu/x86/op_priv.h"
+#include "src/cpu/x86/tape.h"
 
 static unsigned port_size(const struct x86_insn *i) { return i->opsize == 8 ? 4 : i->opsize; }
 
 static uint32_t port_read(struct x86_cpu *c, uint16_t port, unsigned size)
 {
-	return c->bus ? bus_pio_read(c->bus, port, size) : ~0u;
+	uint32_t v;
+
+	if (x86_follows(c))
+		return (uint32_t)x86_tape_take(c, X86_TAPE_PORT_R, (uint64_t)port << 8 | size);
+	x86_tape_outside(c, true);
+	v = c->bus ? bus_pio_read(c->bus, port, size) : ~0u;
+	x86_tape_outside(c, false);
+	x86_tape_put(c, X86_TAPE_PORT_R, (uint64_t)port << 8 | size, v);
+	return v;
 }
 
 static void port_write(struct x86_cpu *c, uint16_t port, uint32_t v, unsigned size)
 {
+	if (x86_follows(c)) {
+		x86_tape_same(c, X86_TAPE_PORT_W, (uint64_t)port << 8 | size, v);
+		return;
+	}
+	x86_tape_put(c, X86_TAPE_PORT_W, (uint64_t)port << 8 | size, v);
+	x86_tape_outside(c, true);
 	if (c->bus)
 		bus_pio_write(c->bus, port, v, size);
+	x86_tape_outside(c, false);
+	x86_after_device_write(c);
 }
 
 static void in(struct x86_cpu *c, uint16_t port, unsigned size)

@@ -11,6 +11,7 @@
 
 #include "src/base/vtime.h"
 #include "src/cpu/x86/msr.h"
+#include "src/cpu/x86/tape.h"
 
 #define ENABLED 1ull
 #define TSC_STABLE 1u
@@ -21,9 +22,28 @@ enum { TI_VERSION = 0, TI_TSC = 8, TI_TIME = 16, TI_MUL = 24, TI_SHIFT = 28, TI_
 /* ... and in struct pvclock_wall_clock. */
 enum { WC_VERSION = 0, WC_SEC = 4, WC_NSEC = 8, WC_SIZE = 12 };
 
-static int64_t machine_ns(const struct x86_cpu *c)
+static int64_t machine_ns(struct x86_cpu *c)
 {
-	return c->vtime ? vtime_now_ns(c->vtime) : 0;
+	int64_t v;
+
+	if (x86_follows(c))
+		return (int64_t)x86_tape_take(c, X86_TAPE_TIME, 1);
+	v = c->vtime ? vtime_now_ns(c->vtime) : 0;
+	x86_tape_put(c, X86_TAPE_TIME, 1, (uint64_t)v);
+	return v;
+}
+
+static int64_t day_ns(struct x86_cpu *c)
+{
+	struct timespec now;
+	int64_t v;
+
+	if (x86_follows(c))
+		return (int64_t)x86_tape_take(c, X86_TAPE_TIME, 2);
+	clock_gettime(CLOCK_REALTIME, &now);
+	v = (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
+	x86_tape_put(c, X86_TAPE_TIME, 2, (uint64_t)v);
+	return v;
 }
 
 /* ns = (tsc << shift, or >> -shift) * mul >> 32, with mul in [2^31, 2^32). */
@@ -97,14 +117,13 @@ void x86_pvclock_system_time(struct x86_cpu *c, uint64_t msr_val)
 void x86_pvclock_wall_clock(struct x86_cpu *c, uint64_t msr_val)
 {
 	uint8_t page[WC_SIZE] = { 0 };
-	struct timespec now;
 	int64_t boot_ns;
 
 	c->pv_wall_clock = msr_val;
 	if (!c->mem)
 		return;
-	clock_gettime(CLOCK_REALTIME, &now);
-	boot_ns = (int64_t)now.tv_sec * 1000000000 + now.tv_nsec - machine_ns(c);
+	boot_ns = day_ns(c);
+	boot_ns -= machine_ns(c);
 	st_le32(page + WC_SEC, (uint32_t)(boot_ns / 1000000000));
 	st_le32(page + WC_NSEC, (uint32_t)(boot_ns % 1000000000));
 	write_page(c, msr_val, page, WC_SIZE);

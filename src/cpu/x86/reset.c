@@ -48,6 +48,7 @@ void x86_reset(struct x86_cpu *c, bool init)
 	c->cpl = 0;
 	c->int_shadow = 0;
 	c->nmi_blocked = c->nmi_pending = false;
+	c->intr_waits = true;
 	c->recheck = c->halted = false;
 	c->db_pending = 0;
 	c->exc_vector = -1;

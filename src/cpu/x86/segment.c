@@ -250,7 +250,7 @@ void x86_set_flags(struct x86_cpu *c, uint64_t v)
 	uint64_t changed = (c->rflags ^ v);
 
 	c->rflags = v | X86_FL_FIXED;
-	if (changed & v & X86_FL_IF)
+	if (changed & v & X86_FL_IF && c->intr_waits)
 		c->recheck = true;
 	if (changed & (X86_FL_AC | X86_FL_VM))
 		x86_update_mode(c);
@@ -287,6 +287,14 @@ uint64_t x86_lin_slow(struct x86_cpu *c, unsigned seg, uint64_t ea, unsigned siz
 	if (!type_allows(c, s, acc) || !limit_allows(s, (uint32_t)ea, size))
 		x86_raise_err(c, seg == X86_SS ? X86_EXC_SS : X86_EXC_GP, 0);
 	return (uint32_t)(s->base + ea);
+}
+
+bool x86_lin_allowed(const struct x86_cpu *c, unsigned seg, uint32_t ea, unsigned size,
+		     enum x86_access acc)
+{
+	const struct x86_seg *s = &c->seg[seg];
+
+	return type_allows(c, s, acc) && limit_allows(s, ea, size);
 }
 
 void x86_raise_noncanonical(struct x86_cpu *c, unsigned seg)

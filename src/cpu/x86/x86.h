@@ -23,6 +23,7 @@ struct apic;
 struct vtime;
 struct x86_insn;
 struct host_stubs;
+struct x86_tape;
 
 enum x86_gpr { X86_RAX, X86_RCX, X86_RDX, X86_RBX, X86_RSP, X86_RBP, X86_RSI, X86_RDI,
 	       X86_R8, X86_R9, X86_R10, X86_R11, X86_R12, X86_R13, X86_R14, X86_R15 };
@@ -156,6 +157,7 @@ struct x86_tlb_side {
 	uint64_t page; /* linear page address */
 	gpa_t gpa;     /* of the page */
 	uint32_t flags; /* X86_TLBF_*; 0: empty */
+	uint16_t pos;   /* in its class's list */
 };
 #define X86_TLBF_R 0x01u       /* translation allows reads (fast or slow) ... */
 #define X86_TLBF_W 0x02u       /* ... writes (the dirty bit is set) */
@@ -166,6 +168,7 @@ struct x86_tlb_side {
 #define X86_TLBF_GLOBAL 0x40u
 #define X86_TLBF_2M 0x80u      /* part of a 2 or 4 MiB page */
 #define X86_TLBF_1G 0x100u
+#define X86_TLBF_USED 0x200u   /* in every entry that is not empty */
 
 /* Privilege classes, each with a table of its own. KERNEL_AC: supervisor data
  * access while SMAP is suspended by EFLAGS.AC. Implicit supervisor accesses
@@ -174,7 +177,15 @@ struct x86_tlb_side {
  * every access comes by the check. */
 enum x86_tlb_class { X86_TLB_KERNEL, X86_TLB_KERNEL_AC, X86_TLB_USER, X86_TLB_USER_AC,
 		     X86_TLB_CLASSES };
-#define X86_TLB_ENTRIES 2048
+#define X86_TLB_ENTRIES 8192
+
+/* What is in use of a class's table, so that flushing costs what there is. */
+struct x86_tlb_set {
+	unsigned used[2]; /* entries of the lists: [1] global ones, [0] the others */
+	uint16_t list[2][X86_TLB_ENTRIES]; /* their indices, in any order */
+	uint16_t large[256]; /* parts of large pages, by address bits 22-29; ... */
+	uint16_t huge;       /* ... of 1 GiB pages: INVLPG drops all parts of its page */
+};
 
 enum x86_access { X86_ACC_R = 0, X86_ACC_W = 1, X86_ACC_X = 2 };
 
@@ -203,23 +214,34 @@ enum x86_feature {
 #define X86_MODE_SIZE 3u  /* mask of the above */
 #define X86_MODE_REAL 4u  /* real mode or virtual-8086 */
 
-/* Where translated code goes for an address: slot by the address's low bits. */
+/* Where translated code goes for an address: slot by jit_jump_slot().
+ * Slot 0 never holds anything: it is what a lookup finds while jit.run_ok is 0.
+ * Addresses that would go there have the one past the end, which only jumps to a
+ * fixed address look at. */
 struct x86_jump { uint64_t rip; const void *entry; };
-#define X86_JUMP_SLOTS 1024u
+#define X86_JUMP_SLOTS 4096u
+#define X86_JUMP_MASK ((X86_JUMP_SLOTS - 1) * (unsigned)sizeof(struct x86_jump))
+#define X86_JIT_RING 16u
 
 /* What translated code and its run loop pass each other; see cpu/jit/jit.h. */
 struct x86_jit {
 	uint64_t self;      /* this struct x86_cpu's address */
 	uint64_t host_rsp;
 	uint64_t tmp0, tmp1;
+	uint64_t group[4];  /* host addresses of a block's groups of accesses */
 	uint64_t link;      /* the exit that was taken, to be linked; 0 none */
-	uint32_t exit;      /* enum jit_exit */
 	uint16_t flags_ax;  /* arithmetic flags as LAHF and SETO AL leave them */
-	uint8_t vec_live;   /* which vector instructions may run; 0: registers are in memory */
+	uint8_t vec_live;   /* which vector and x87 instructions may run; a bit clear: those
+			     * registers are in memory */
 	uint8_t vec_again;  /* vec_live to be restored after C */
 	uint32_t host_mxcsr;
-	_Atomic uint32_t run_ok; /* 0: leave at the next backward jump */
-	struct x86_jump jump[4][X86_JUMP_SLOTS]; /* by enum x86_tlb_class */
+	_Atomic uint32_t run_ok; /* X86_JUMP_MASK; 0: leave at the next jump that looks */
+	/* Lockstep only: how many more blocks may run, and which did, the last one at
+	 * ring[budget]. */
+	uint32_t budget;
+	uint8_t whole; /* translated code was left between two blocks */
+	uint64_t ring[X86_JIT_RING];
+	struct x86_jump jump[4][X86_JUMP_SLOTS + 1]; /* by enum x86_tlb_class */
 };
 
 struct x86_cpu {
@@ -237,6 +259,7 @@ struct x86_cpu {
 	bool halted;
 	bool recheck;       /* this CPU's own note to call x86_poll_events() at the next boundary:
 			     * IF was set or the TPR lowered while an interrupt may be pending */
+	bool intr_waits;    /* an interrupt may wait for IF: setting it must set recheck */
 	bool wait_sipi;     /* application processor before its SIPI */
 	uint8_t int_shadow; /* X86_SHADOW_*: what the next boundary must not deliver */
 	struct x86_tlb_entry *tlb; /* the table that data accesses at this CPL/AC use */
@@ -264,6 +287,7 @@ struct x86_cpu {
 	uint64_t pv_system_time, pv_wall_clock, pv_async, pv_steal, pv_eoi, pv_poll;
 
 	struct x86_fx fx;
+	uint64_t fx_header[8]; /* behind fx: together XSAVE's area for x87 (translator) */
 	union x86_vec ymm[16];
 
 	/* Event on its way, while it is being delivered. */
@@ -276,8 +300,7 @@ struct x86_cpu {
 
 	struct x86_tlb_entry tlbs[X86_TLB_CLASSES][X86_TLB_ENTRIES];
 	struct x86_tlb_side tlb_side[X86_TLB_CLASSES][X86_TLB_ENTRIES];
-	uint16_t tlb_list[X86_TLB_CLASSES][X86_TLB_ENTRIES]; /* indices in use, any order */
-	unsigned tlb_used[X86_TLB_CLASSES];
+	struct x86_tlb_set tlb_set[X86_TLB_CLASSES];
 
 	uint32_t tlb_epoch; /* bumped by every flush: what was looked up before is stale */
 
@@ -300,6 +323,9 @@ struct x86_cpu {
 	struct log_limit guest_log;
 	struct host_stubs *stubs; /* host code for vector and x87 arithmetic (host_stub.h); owned */
 	void *engine_priv;
+	struct x86_tape *tape; /* lockstep (tape.h); NULL: this processor runs alone */
+	bool follows;          /* ... and takes from it what the other one recorded */
+	bool again;            /* set where a repeated instruction gave way before its end */
 	bool tag_code; /* the engine wants stores to pages with code on the slow path */
 	struct x86_jit jit;
 };
@@ -354,6 +380,15 @@ void x86_deliver_exception(struct x86_cpu *c);
  */
 bool x86_poll_events(struct x86_cpu *c);
 
+/*
+ * Finishes the delivery of an event that another processor (hardware) had begun: the
+ * frame is pushed and the handler entered. c->rip is the address to return to.
+ * Between instructions, TLB and mode up to date. (exception.c)
+ */
+void x86_inject_exception(struct x86_cpu *c, unsigned vector, bool has_error, uint32_t error);
+void x86_inject_nmi(struct x86_cpu *c);
+void x86_inject_interrupt(struct x86_cpu *c, unsigned vector, bool soft);
+
 /* Recomputes cpl-, CS- and control-register-derived fields (mode, code64,
  * stack32, seg_flat, tlb, tlb_class) after any of them changed; sets stop_block.
  * (segment.c) */
@@ -395,6 +430,8 @@ void x86_cpuid(struct x86_cpu *c, uint32_t leaf, uint32_t subleaf, uint32_t out[
 
 /* The guest's TSC now. Runs at cpus->tsc_hz. (msr.c) */
 uint64_t x86_rdtsc(struct x86_cpu *c);
+/* The same for whoever is not an instruction of this vCPU's; any thread. */
+uint64_t x86_tsc_now(const struct x86_cpu *c);
 
 /* Port access after the IOPL / TSS bitmap check (raises #GP). (io.c) */
 void x86_check_io(struct x86_cpu *c, uint16_t port, unsigned size);

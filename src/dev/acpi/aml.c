@@ -354,6 +354,13 @@ void aml_res_irq(struct aml *a, unsigned irq)
 	aml_bytes(a, d, sizeof(d));
 }
 
+void aml_res_dma(struct aml *a, unsigned channel)
+{
+	uint8_t d[3] = { 0x2a, (uint8_t)(1u << channel), 0 };
+
+	aml_bytes(a, d, sizeof(d));
+}
+
 void aml_res_memory32(struct aml *a, bool writable, uint32_t base, uint32_t len)
 {
 	uint8_t d[12] = { 0x86, 9, 0, writable };

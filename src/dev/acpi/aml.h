@@ -67,6 +67,7 @@ size_t aml_resources_begin(struct aml *a);
 void aml_resources_end(struct aml *a, size_t begin);
 void aml_res_io(struct aml *a, uint16_t base, uint8_t len);
 void aml_res_irq(struct aml *a, unsigned irq); /* edge, high, exclusive */
+void aml_res_dma(struct aml *a, unsigned channel); /* 8-bit, compatibility mode */
 void aml_res_memory32(struct aml *a, bool writable, uint32_t base, uint32_t len);
 void aml_res_word_bus(struct aml *a, uint16_t first, uint16_t last);
 void aml_res_io_window(struct aml *a, uint16_t first, uint16_t last);

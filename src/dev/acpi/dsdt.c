@@ -5,6 +5,7 @@
 
 #include "src/base/bits.h"
 #include "src/dev/acpi/pm.h"
+#include "src/dev/firmware/fw_cfg.h"
 #include "src/dev/pci/ich9_lpc.h"
 
 static void name_int(struct aml *a, const char *name, uint64_t v)
@@ -42,6 +43,12 @@ static void sleep_state(struct aml *a, const char *name, unsigned type)
 /*
  * The root bridge.
  */
+static void memory_window(struct aml *a, const struct acpi_window *w, bool prefetch)
+{
+	if (w->len)
+		aml_res_memory_window(a, w->base, w->base + w->len - 1, prefetch);
+}
+
 static void root_crs(struct aml *a, const struct acpi_config *cfg)
 {
 	size_t r = crs_begin(a);
@@ -51,12 +58,9 @@ static void root_crs(struct aml *a, const struct acpi_config *cfg)
 	aml_res_io_window(a, 0x0000, 0x0cf7);
 	aml_res_io_window(a, 0x0d00, 0xffff);
 	aml_res_memory_window(a, 0xa0000, 0xbffff, false);
-	if (cfg->pci_mem32.len)
-		aml_res_memory_window(a, cfg->pci_mem32.base,
-				      cfg->pci_mem32.base + cfg->pci_mem32.len - 1, false);
-	if (cfg->pci_mem64.len)
-		aml_res_memory_window(a, cfg->pci_mem64.base,
-				      cfg->pci_mem64.base + cfg->pci_mem64.len - 1, true);
+	memory_window(a, &cfg->pci_mem32, false);
+	memory_window(a, &cfg->pci_mem32_more, false);
+	memory_window(a, &cfg->pci_mem64, true);
 	aml_resources_end(a, r);
 }
 
@@ -158,7 +162,8 @@ static void serial_port(struct aml *a, unsigned n)
 		const char *name;
 		uint16_t port;
 		uint8_t irq;
-	} com[2] = { { "COM1", 0x3f8, 4 }, { "COM2", 0x2f8, 3 } };
+	} com[4] = { { "COM1", 0x3f8, 4 }, { "COM2", 0x2f8, 3 }, { "COM3", 0x3e8, 4 },
+		     { "COM4", 0x2e8, 3 } };
 	size_t d = aml_device_begin(a, com[n].name), r;
 
 	name_eisaid(a, "_HID", "PNP0501");
@@ -205,6 +210,21 @@ static void rtc(struct aml *a)
 	aml_end(a, d);
 }
 
+static void floppy(struct aml *a)
+{
+	size_t d = aml_device_begin(a, "FDC0"), r;
+
+	name_eisaid(a, "_HID", "PNP0700");
+	name_int(a, "_STA", 0xf);
+	r = crs_begin(a);
+	aml_res_io(a, 0x3f0, 6);
+	aml_res_io(a, 0x3f7, 1);
+	aml_res_irq(a, 6);
+	aml_res_dma(a, 2);
+	aml_resources_end(a, r);
+	aml_end(a, d);
+}
+
 /* The kernel's panic notifier writes to this port. */
 static void pvpanic(struct aml *a, const struct acpi_config *cfg)
 {
@@ -234,12 +254,15 @@ static void root_bridge(struct aml *a, const struct acpi_config *cfg)
 
 	isa = aml_device_begin(a, "ISA");
 	name_int(a, "_ADR", 0x1f0000);
-	for (unsigned n = 0; n < cfg->serial_ports; n++)
-		serial_port(a, n);
+	for (unsigned n = 0; n < 4; n++)
+		if (cfg->serial_ports >> n & 1)
+			serial_port(a, n);
 	if (cfg->i8042)
 		keyboard_and_mouse(a);
 	if (cfg->rtc)
 		rtc(a);
+	if (cfg->floppy)
+		floppy(a);
 	if (cfg->pvpanic_port)
 		pvpanic(a, cfg);
 	aml_end(a, isa);
@@ -259,8 +282,23 @@ static void reserved(struct aml *a, const struct acpi_config *cfg)
 	name_int(a, "_UID", 1);
 	r = crs_begin(a);
 	if (cfg->ecam_base)
-		aml_res_memory32(a, true, (uint32_t)cfg->ecam_base, Q35_ECAM_SIZE);
+		aml_res_memory32(a, true, (uint32_t)cfg->ecam_base,
+				 cfg->ecam_len ? cfg->ecam_len : Q35_ECAM_SIZE);
 	aml_res_memory32(a, true, ICH9_RCBA, ICH9_RCBA_SIZE);
+	aml_resources_end(a, r);
+	aml_end(a, d);
+}
+
+/* The guest's drivers find firmware's files, too. */
+static void fw_cfg(struct aml *a, const struct acpi_config *cfg)
+{
+	size_t d = aml_device_begin(a, "FWCF"), r;
+
+	aml_name(a, "_HID");
+	aml_string(a, "QEMU0002");
+	name_int(a, "_STA", 0xb);
+	r = crs_begin(a);
+	aml_res_io(a, cfg->fw_cfg_port, FW_CFG_PORTS);
 	aml_resources_end(a, r);
 	aml_end(a, d);
 }
@@ -308,6 +346,8 @@ void acpi_dsdt_build(struct aml *a, const struct acpi_config *cfg)
 	reserved(a, cfg);
 	if (cfg->hpet_base)
 		hpet(a, cfg);
+	if (cfg->fw_cfg_port)
+		fw_cfg(a, cfg);
 	processors(a, cfg);
 	aml_end(a, sb);
 }

@@ -24,6 +24,8 @@ enum {
 #define CNT_SLP_EN 0x2000u
 #define CNT_BITS 0x1c07u
 
+#define SMI_EN_APMC 0x20u /* an SMI on writes to the APM command port */
+
 #define TIMER_BITS 24u
 #define GPE_BYTES (ACPI_PM_GPE0_LEN / 2)
 
@@ -109,6 +111,8 @@ static uint8_t read_byte(struct acpi_pm *pm, unsigned off)
 		return (uint8_t)(pm->smi_en >> (off & 3) * 8);
 	case REG_SMI_STS ... REG_SMI_STS + 3:
 		return (uint8_t)(pm->smi_sts >> (off & 3) * 8);
+	case ACPI_TCO_BASE ... ACPI_TCO_BASE + ACPI_TCO_SIZE - 1:
+		return acpi_tco_read(&pm->tco, off - ACPI_TCO_BASE);
 	default:
 		return 0;
 	}
@@ -134,6 +138,8 @@ static uint32_t merge(uint32_t old, unsigned byte, uint8_t val)
 
 static void write_byte(struct acpi_pm *pm, unsigned off, uint8_t val)
 {
+	uint32_t locked = acpi_tco_locked(&pm->tco) ? ACPI_SMI_TCO : 0;
+
 	switch (off) {
 	case REG_PM1_STS: case REG_PM1_STS + 1:
 		look_at_timer(pm);
@@ -153,7 +159,10 @@ static void write_byte(struct acpi_pm *pm, unsigned off, uint8_t val)
 		pm->gpe_en[off - REG_GPE0 - GPE_BYTES] = val;
 		break;
 	case REG_SMI_EN ... REG_SMI_EN + 3:
-		pm->smi_en = merge(pm->smi_en, off & 3, val);
+		pm->smi_en = (merge(pm->smi_en, off & 3, val) & ~locked) | (pm->smi_en & locked);
+		break;
+	case ACPI_TCO_BASE ... ACPI_TCO_BASE + ACPI_TCO_SIZE - 1:
+		acpi_tco_write(&pm->tco, off - ACPI_TCO_BASE, val);
 		break;
 	case REG_SMI_STS ... REG_SMI_STS + 3:
 		pm->smi_sts &= ~((uint32_t)val << (off & 3) * 8);
@@ -229,7 +238,11 @@ void acpi_pm_reset(struct acpi_pm *pm)
 	pm->pm1_sts = pm->pm1_en = pm->pm1_cnt = 0;
 	memset(pm->gpe_sts, 0, sizeof(pm->gpe_sts));
 	memset(pm->gpe_en, 0, sizeof(pm->gpe_en));
-	pm->smi_en = pm->smi_sts = 0;
+	/* There is no system management mode. Firmware takes this bit for a sign that
+	 * an SMI handler was set up before, and does not try to. */
+	pm->smi_en = SMI_EN_APMC;
+	pm->smi_sts = 0;
+	acpi_tco_reset(&pm->tco);
 	pm->half_turns = (uint32_t)half_turns(pm);
 	update(pm);
 }
@@ -240,6 +253,7 @@ int acpi_pm_init(struct acpi_pm *pm, const struct dev_env *env, const struct irq
 	*pm = (struct acpi_pm){ .env = env, .sci = *sci };
 	pm->ports = (struct bus_range){ 0, ACPI_PM_SIZE, &ports_ops, pm, "acpi-pm" };
 	vtimer_init(&pm->timer, env->vtime, timer_turned, pm);
+	acpi_tco_init(&pm->tco, env, &pm->smi_sts);
 	acpi_pm_reset(pm);
 	return 0;
 }
@@ -247,6 +261,7 @@ int acpi_pm_init(struct acpi_pm *pm, const struct dev_env *env, const struct irq
 void acpi_pm_fini(struct acpi_pm *pm)
 {
 	vtimer_cancel(&pm->timer);
+	acpi_tco_fini(&pm->tco);
 	bus_del_pio(pm->env->bus, &pm->ports);
 }
 
@@ -271,9 +286,10 @@ static const struct state_field fields[] = {
 	STATE_U32(struct acpi_pm, half_turns, 1),
 	STATE_TIMER(struct acpi_pm, timer, 1),
 	STATE_IRQ(struct acpi_pm, sci, 1),
+	STATE_STRUCT(struct acpi_pm, tco, 2, &acpi_tco_state),
 	STATE_END
 };
 
 const struct state_desc acpi_pm_state = {
-	.name = "acpi-pm", .version = 1, .fields = fields, .post_load = post_load,
+	.name = "acpi-pm", .version = 2, .fields = fields, .post_load = post_load,
 };

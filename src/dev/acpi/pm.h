@@ -7,6 +7,7 @@
 #ifndef BOTHY_DEV_ACPI_PM_H
 #define BOTHY_DEV_ACPI_PM_H
 
+#include "src/dev/acpi/tco.h"
 #include "src/dev/dev.h"
 
 #define ACPI_PM_SIZE 0x80u /* bytes of port space */
@@ -24,6 +25,7 @@ struct acpi_pm {
 	uint16_t pm1_sts, pm1_en, pm1_cnt;
 	uint8_t gpe_sts[ACPI_PM_GPE0_LEN / 2], gpe_en[ACPI_PM_GPE0_LEN / 2];
 	uint32_t smi_en, smi_sts;
+	struct acpi_tco tco;
 	struct vtimer timer; /* the PM timer's carry, while its interrupt is enabled */
 	uint32_t half_turns; /* of the PM timer, when it was looked at last */
 	struct irq_line sci;

@@ -188,7 +188,7 @@ static void fadt(struct build *b)
 			 (cfg->rtc ? 0 : BOOT_NO_RTC));
 	put8(b, 0);
 	put32(b, FADT_WBINVD | FADT_PROC_C1 | FADT_NO_FIXED_RTC | FADT_RESET_REG |
-			 (cfg->s3 ? 0 : FADT_NO_SLEEP_BUTTON));
+			 (cfg->sleep_button ? 0 : FADT_NO_SLEEP_BUTTON));
 	put_gas_io(b, 0xcf9, 8, 1);
 	put8(b, 0x06);
 	put16(b, 0); /* ARM */
@@ -261,7 +261,7 @@ static void mcfg(struct build *b)
 	put64(b, b->cfg->ecam_base);
 	put16(b, 0);
 	put8(b, 0);
-	put8(b, 0xff);
+	put8(b, b->cfg->ecam_len ? (uint8_t)((b->cfg->ecam_len >> 20) - 1) : 0xff);
 	put32(b, 0);
 	table_end(b, start);
 	b->table[TABLE_MCFG] = start;
@@ -344,8 +344,9 @@ static int check(const struct acpi_config *cfg, struct err *err)
 	if (cfg->cpus < 1 || cfg->cpus > 255)
 		return err_set(err, -EINVAL, "ACPI tables for %u processors: 1 to 255 are possible",
 			       cfg->cpus);
-	if (cfg->serial_ports > 2 || cfg->sci_irq > 15 || cfg->ecam_base > 0xf0000000u ||
+	if (cfg->serial_ports > 15 || cfg->sci_irq > 15 || cfg->ecam_base > 0xf0000000u ||
 	    cfg->hpet_base > 0xfffff000u || !window_ok(&cfg->pci_mem32, 0xffffffff) ||
+	    !window_ok(&cfg->pci_mem32_more, 0xffffffff) ||
 	    !window_ok(&cfg->pci_mem64, UINT64_MAX))
 		return err_set(err, -EINVAL, "ACPI tables for a board that cannot be");
 	return 0;

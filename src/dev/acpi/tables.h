@@ -19,17 +19,22 @@ struct acpi_window {
 
 struct acpi_config {
 	unsigned cpus;          /* 1..255, APIC IDs 0..cpus-1 */
-	uint64_t ecam_base;     /* 256 buses; 0: none */
+	uint64_t ecam_base;     /* 0: none */
+	uint32_t ecam_len;      /* a MiB a bus; 0: 256 MiB */
 	struct acpi_window pci_mem32; /* below 4 GiB, for BARs */
+	struct acpi_window pci_mem32_more; /* a second, above the first */
 	struct acpi_window pci_mem64; /* above 4 GiB */
 	uint16_t pm_base;       /* of acpi/pm.h's registers */
 	uint8_t sci_irq;
 	uint64_t hpet_base;     /* 0: none */
-	unsigned serial_ports;  /* 0..2: COM1, COM2 */
+	uint8_t serial_ports;   /* bit n: COM(n + 1), up to COM4 */
 	bool i8042;             /* keyboard controller with a keyboard and a mouse */
 	bool rtc;
+	bool floppy;            /* a floppy controller at 3f0h */
 	bool vga;               /* a VGA adapter may be there: worth probing */
 	bool s3;                /* offer suspend to RAM */
+	bool sleep_button;      /* a fixed one, beside the power button */
+	uint16_t fw_cfg_port;   /* firmware configuration device; 0: none */
 	uint16_t pvpanic_port;  /* 0: none */
 };
 

@@ -203,6 +203,23 @@ void i8042_mouse(struct i8042 *k, int dx, int dy, int dz, unsigned buttons)
 	fill(k);
 }
 
+static void input_key_in(void *opaque, uint16_t key, bool down)
+{
+	i8042_key(opaque, key, down);
+}
+
+static bool input_key_room(void *opaque)
+{
+	struct i8042 *k = opaque;
+
+	return ps2_kbd_room(&k->kbd);
+}
+
+static void input_move_in(void *opaque, int dx, int dy, int wheel, unsigned buttons)
+{
+	i8042_mouse(opaque, dx, -dy, -wheel, buttons);
+}
+
 /*
  * Life.
  */
@@ -216,7 +233,7 @@ static void reset(void *dev)
 	/* As firmware leaves it: both on, interrupts on, translated. */
 	k->ram[0] = CONFIG_KBD_IRQ | CONFIG_AUX_IRQ | CONFIG_SYSTEM | CONFIG_TRANSLATE;
 	k->status = STATUS_SYSTEM | STATUS_UNLOCKED;
-	k->out = k->command = 0;
+	k->out = k->command = k->reply = 0;
 	k->reply_pending = k->reply_aux = k->release_next = false;
 	a20_set(k->a20, true);
 	update_irqs(k);
@@ -240,11 +257,22 @@ int i8042_init(struct i8042 *k, const struct dev_env *env, const struct irq_line
 		i8042_fini(k);
 		return err_set(err, r, "cannot place the keyboard controller");
 	}
+	k->input_kbd = (struct input_dev){
+		.name = "ps2-keyboard", .key = input_key_in, .key_room = input_key_room,
+		.opaque = k,
+	};
+	k->input_mouse = (struct input_dev){
+		.name = "ps2-mouse", .move = input_move_in, .opaque = k,
+	};
+	input_add(env->input, &k->input_kbd);
+	input_add(env->input, &k->input_mouse);
 	return 0;
 }
 
 void i8042_fini(struct i8042 *k)
 {
+	input_del(k->env->input, &k->input_kbd);
+	input_del(k->env->input, &k->input_mouse);
 	bus_del_pio(k->env->bus, &k->ports[0]);
 	bus_del_pio(k->env->bus, &k->ports[1]);
 }

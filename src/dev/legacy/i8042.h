@@ -8,6 +8,7 @@
 #define BOTHY_DEV_LEGACY_I8042_H
 
 #include "src/dev/dev.h"
+#include "src/dev/input.h"
 #include "src/dev/legacy/a20.h"
 #include "src/dev/legacy/ps2.h"
 
@@ -25,6 +26,7 @@ struct i8042 {
 	struct a20_gate *a20; /* not owned */
 	const struct dev_env *env;
 	struct bus_range ports[2]; /* 60h, 64h */
+	struct input_dev input_kbd, input_mouse;
 };
 
 /* @irq_kbd: IRQ 1, @irq_mouse: IRQ 12; copied. */

@@ -63,6 +63,8 @@ static void update(struct i8259_pair *p)
 	else
 		first->irr &= (uint8_t)~(1u << CASCADE);
 	first->output = candidate(first) >= 0;
+	if (p->away)
+		return;
 	atomic_store(&p->intr_level, first->output);
 	irq_set(&p->intr, first->output);
 }
@@ -76,6 +78,11 @@ static void input_set(void *opaque, int n, int level)
 	unsigned bit = n & 7;
 	uint8_t mask = (uint8_t)(1u << bit);
 
+	if (p->away) {
+		c->lines = level ? c->lines | mask : c->lines & (uint8_t)~mask;
+		p->away->pic_input(p->away->opaque, (unsigned)n, level);
+		return;
+	}
 	if (is_level(c, bit))
 		c->irr = level ? c->irr | mask : c->irr & (uint8_t)~mask;
 	else if (level && !(c->lines & mask))
@@ -210,7 +217,7 @@ static void write_icw(struct i8259 *c, uint8_t val)
 	}
 }
 
-static void port_write(void *dev, uint64_t off, uint64_t val, unsigned size)
+static void chip_write(void *dev, uint64_t off, uint64_t val, unsigned size)
 {
 	struct i8259 *c = dev;
 	uint8_t v = (uint8_t)val;
@@ -228,7 +235,7 @@ static void port_write(void *dev, uint64_t off, uint64_t val, unsigned size)
 	update(c->pair);
 }
 
-static uint64_t port_read(void *dev, uint64_t off, unsigned size)
+static uint64_t chip_read(void *dev, uint64_t off, unsigned size)
 {
 	struct i8259 *c = dev;
 
@@ -247,10 +254,43 @@ static uint64_t port_read(void *dev, uint64_t off, unsigned size)
 	return c->read_isr ? c->isr : c->irr;
 }
 
+static void away_begin(const struct i8259_pair *p)
+{
+	if (p->away)
+		p->away->fetch(p->away->opaque);
+}
+
+static void away_end(const struct i8259_pair *p)
+{
+	if (p->away)
+		p->away->done(p->away->opaque);
+}
+
+static uint64_t port_read(void *dev, uint64_t off, unsigned size)
+{
+	const struct i8259 *c = dev;
+	uint64_t v;
+
+	away_begin(c->pair);
+	v = chip_read(dev, off, size);
+	away_end(c->pair); /* a poll acknowledges */
+	return v;
+}
+
+static void port_write(void *dev, uint64_t off, uint64_t val, unsigned size)
+{
+	const struct i8259 *c = dev;
+
+	away_begin(c->pair);
+	chip_write(dev, off, val, size);
+	away_end(c->pair);
+}
+
 static uint64_t elcr_read(void *dev, uint64_t off, unsigned size)
 {
 	struct i8259_pair *p = dev;
 
+	away_begin(p);
 	return p->chip[off & 1].elcr;
 }
 
@@ -260,9 +300,68 @@ static void elcr_write(void *dev, uint64_t off, uint64_t val, unsigned size)
 	struct i8259_pair *p = dev;
 	struct i8259 *c = &p->chip[off & 1];
 
+	away_begin(p);
 	c->elcr = (uint8_t)val & (off & 1 ? 0xde : 0xf8);
 	c->irr = (uint8_t)((c->irr & ~c->elcr) | (c->lines & c->elcr));
 	update(p);
+	away_end(p);
+}
+
+/*
+ * The chips in somebody else's hands.
+ */
+void i8259_get(const struct i8259_pair *p, struct irqchips_pic st[2])
+{
+	for (unsigned n = 0; n < 2; n++) {
+		const struct i8259 *c = &p->chip[n];
+
+		st[n] = (struct irqchips_pic){
+			.irr = c->irr, .imr = c->imr, .isr = c->isr, .lines = c->lines,
+			.elcr = c->elcr, .base = c->icw2, .icw_next = c->init_step,
+			.lowest = c->lowest, .icw4_wanted = c->expect_icw4,
+			.auto_eoi = c->icw4 & ICW4_AEOI,
+			.rotate_on_auto_eoi = c->rotate_on_aeoi,
+			.fully_nested = c->icw4 & ICW4_SFNM, .special_mask = c->special_mask,
+			.read_isr = c->read_isr, .poll = c->poll,
+		};
+	}
+}
+
+void i8259_put(struct i8259_pair *p, const struct irqchips_pic st[2])
+{
+	for (unsigned n = 0; n < 2; n++) {
+		const struct irqchips_pic *s = &st[n];
+		struct i8259 *c = &p->chip[n];
+
+		c->irr = s->irr;
+		c->imr = s->imr;
+		c->isr = s->isr;
+		c->elcr = s->elcr;
+		c->icw2 = s->base;
+		c->init_step = s->icw_next == 1 || s->icw_next > 4 ? 0 : s->icw_next;
+		c->lowest = s->lowest & 7;
+		c->expect_icw4 = s->icw4_wanted;
+		c->icw4 = (uint8_t)((c->icw4 & ~(ICW4_AEOI | ICW4_SFNM)) |
+				    (s->auto_eoi ? ICW4_AEOI : 0) |
+				    (s->fully_nested ? ICW4_SFNM : 0));
+		c->rotate_on_aeoi = s->rotate_on_auto_eoi;
+		c->special_mask = s->special_mask;
+		c->read_isr = s->read_isr;
+		c->poll = s->poll;
+	}
+	update(p);
+}
+
+void i8259_lend(struct i8259_pair *p, const struct irqchips_proxy *to)
+{
+	p->away = to;
+	/* Not ours to pull while they are away. */
+	if (to) {
+		atomic_store(&p->intr_level, 0);
+		irq_set(&p->intr, 0);
+	} else {
+		update(p);
+	}
 }
 
 static const struct bus_ops port_ops = { port_read, port_write, 1, 1, false };

@@ -7,6 +7,7 @@
 #ifndef BOTHY_DEV_LEGACY_I8259_H
 #define BOTHY_DEV_LEGACY_I8259_H
 
+#include "src/bus/irqchips.h"
 #include "src/dev/dev.h"
 
 struct i8259_pair;
@@ -33,6 +34,7 @@ struct i8259_pair {
 	struct i8259 chip[2];
 	struct irq_line intr; /* to the processors */
 	_Atomic int intr_level;
+	const struct irqchips_proxy *away; /* who has the chips; NULL: they are here */
 	const struct dev_env *env;
 	struct bus_range ports[3]; /* first, second, ELCR */
 };
@@ -50,6 +52,11 @@ bool i8259_pending(const struct i8259_pair *p);
 /* The processor's acknowledge: returns the vector; the spurious one of input 7 when
  * nothing is pending. Takes the device lock: for cpus->pic_ack. */
 int i8259_ack(struct i8259_pair *p);
+
+/* For an engine that has such chips itself (irqchips.h). Device lock held. */
+void i8259_get(const struct i8259_pair *p, struct irqchips_pic st[2]);
+void i8259_put(struct i8259_pair *p, const struct irqchips_pic st[2]);
+void i8259_lend(struct i8259_pair *p, const struct irqchips_proxy *to);
 
 extern const struct dev_desc i8259_desc;
 

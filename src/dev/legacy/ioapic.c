@@ -2,6 +2,7 @@
 #include "src/dev/legacy/ioapic.h"
 
 #include <errno.h>
+#include <string.h>
 
 #include "src/base/bits.h"
 
@@ -51,6 +52,11 @@ static void pin_set(void *opaque, int pin, int level)
 	struct ioapic *io = opaque;
 	uint32_t mask = 1u << pin;
 
+	if (io->away) {
+		io->lines = level ? io->lines | mask : io->lines & ~mask;
+		io->away->ioapic_pin(io->away->opaque, (unsigned)pin, level);
+		return;
+	}
 	if (io->entry[pin] & ENTRY_LEVEL) {
 		io->irr = level ? io->irr | mask : io->irr & ~mask;
 	} else if (level && !(io->lines & mask)) {
@@ -130,10 +136,23 @@ static void index_write(struct ioapic *io, uint32_t val)
 		entry_write(io, n, io->index & 1, val);
 }
 
+static void away_begin(const struct ioapic *io)
+{
+	if (io->away)
+		io->away->fetch(io->away->opaque);
+}
+
+static void away_end(const struct ioapic *io)
+{
+	if (io->away)
+		io->away->done(io->away->opaque);
+}
+
 static uint64_t mmio_read(void *dev, uint64_t off, unsigned size)
 {
 	struct ioapic *io = dev;
 
+	away_begin(io);
 	switch (off) {
 	case REG_SELECT: return io->index;
 	case REG_WINDOW: return index_read(io);
@@ -145,6 +164,7 @@ static void mmio_write(void *dev, uint64_t off, uint64_t val, unsigned size)
 {
 	struct ioapic *io = dev;
 
+	away_begin(io);
 	switch (off) {
 	case REG_SELECT:
 		io->index = (uint8_t)val;
@@ -159,6 +179,34 @@ static void mmio_write(void *dev, uint64_t off, uint64_t val, unsigned size)
 	default:
 		break;
 	}
+	away_end(io);
+}
+
+/*
+ * The chip in somebody else's hands.
+ */
+void ioapic_get(const struct ioapic *io, struct irqchips_ioapic *st)
+{
+	*st = (struct irqchips_ioapic){
+		.irr = io->irr, .lines = io->lines, .index = io->index, .id = io->id,
+	};
+	memcpy(st->entry, io->entry, sizeof(st->entry));
+}
+
+void ioapic_put(struct ioapic *io, const struct irqchips_ioapic *st)
+{
+	for (unsigned n = 0; n < IOAPIC_PINS; n++)
+		io->entry[n] = st->entry[n] & (ENTRY_WRITABLE | ENTRY_REMOTE_IRR);
+	io->irr = st->irr & (uint32_t)low_mask(IOAPIC_PINS);
+	io->index = st->index;
+	io->id = st->id & 0xf;
+}
+
+void ioapic_lend(struct ioapic *io, const struct irqchips_proxy *to)
+{
+	io->away = to;
+	for (unsigned n = 0; !to && n < IOAPIC_PINS; n++)
+		service(io, n);
 }
 
 static const struct bus_ops mmio_ops = { mmio_read, mmio_write, 4, 4, false };
@@ -174,6 +222,7 @@ static void reset(void *dev)
 		io->entry[n] = ENTRY_MASKED;
 	io->irr = 0;
 	io->index = 0;
+	io->id = io->first_id;
 }
 
 int ioapic_init(struct ioapic *io, const struct dev_env *env, gpa_t base, uint8_t id,
@@ -181,7 +230,7 @@ int ioapic_init(struct ioapic *io, const struct dev_env *env, gpa_t base, uint8_
 {
 	int r;
 
-	*io = (struct ioapic){ .env = env, .base = base, .id = id & 0xf };
+	*io = (struct ioapic){ .env = env, .base = base, .first_id = id & 0xf };
 	reset(io);
 	io->mmio = (struct bus_range){ base, 0x1000, &mmio_ops, io, "ioapic" };
 	r = bus_add_mmio(env->bus, &io->mmio);

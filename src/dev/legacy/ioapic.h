@@ -7,9 +7,10 @@
 #ifndef BOTHY_DEV_LEGACY_IOAPIC_H
 #define BOTHY_DEV_LEGACY_IOAPIC_H
 
+#include "src/bus/irqchips.h"
 #include "src/dev/dev.h"
 
-#define IOAPIC_PINS 24u
+#define IOAPIC_PINS IRQCHIPS_PINS
 #define IOAPIC_BASE 0xfec00000u
 
 struct ioapic {
@@ -17,7 +18,8 @@ struct ioapic {
 	uint32_t lines;              /* pin levels now */
 	uint32_t irr;                /* asserted, not delivered yet */
 	uint8_t index;               /* IOREGSEL */
-	uint8_t id;                  /* IOAPICID bits 24-27 */
+	uint8_t id, first_id;        /* IOAPICID bits 24-27, now and after a reset */
+	const struct irqchips_proxy *away; /* who has the chip; NULL: it is here */
 	gpa_t base;
 	const struct dev_env *env;
 	struct bus_range mmio;
@@ -33,6 +35,11 @@ struct irq_line ioapic_pin(struct ioapic *io, unsigned n);
 
 /* A local APIC's EOI broadcast. Any thread; takes the device lock: for cpus->eoi. */
 void ioapic_eoi(struct ioapic *io, uint8_t vector);
+
+/* For an engine that has such a chip itself (irqchips.h). Device lock held. */
+void ioapic_get(const struct ioapic *io, struct irqchips_ioapic *st);
+void ioapic_put(struct ioapic *io, const struct irqchips_ioapic *st);
+void ioapic_lend(struct ioapic *io, const struct irqchips_proxy *to);
 
 extern const struct dev_desc ioapic_desc;
 

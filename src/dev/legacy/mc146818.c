@@ -33,6 +33,8 @@ enum {
  * nanoseconds in 64 bits hold with room for differences. */
 #define FIRST_S (-5000000000ll)
 #define LAST_S 9000000000ll
+/* From the last on it can run on for three years. */
+#define RUN_S (LAST_S + 100000000)
 
 /* Whoever sees update-in-progress clear has at least this long to read. */
 #define UIP_NS 244000
@@ -482,11 +484,11 @@ static int post_load(void *obj, unsigned version, struct err *err)
 	r->index &= 0x7f;
 	r->index_high &= 0x7f;
 	r->cmos[REG_A] &= 0x7f;
-	if (shown < FIRST_S * NS_PER_S || shown > (LAST_S + 1) * NS_PER_S ||
-	    r->held_ns < FIRST_S * NS_PER_S || r->held_ns > (LAST_S + 1) * NS_PER_S)
+	if (shown < FIRST_S * NS_PER_S || shown > RUN_S * NS_PER_S ||
+	    r->held_ns < FIRST_S * NS_PER_S || r->held_ns > RUN_S * NS_PER_S)
 		return err_set(err, -EINVAL, "the clock is off by %lld s",
 			       (long long)(r->offset_ns / NS_PER_S));
-	if (r->shown_s < FIRST_S || r->shown_s > LAST_S + 1)
+	if (r->shown_s < FIRST_S || r->shown_s > RUN_S)
 		r->shown_s = 0; /* looked at anew by the next tick */
 	if (r->periodic_age_ns < 0 || r->periodic_age_ns > INT64_MAX / 4)
 		return err_set(err, -EINVAL, "the last tick was %lld ns ago",

@@ -78,6 +78,20 @@ static uint8_t to_set2(uint8_t set1)
 	return 0;
 }
 
+/* Set 3, by set 1 code; grey keys from 80h on. 0: the set has no such key. */
+static const uint8_t set1_to_set3[256] = {
+	[0x01] = 0x08, 0x16, 0x1e, 0x26, 0x25, 0x2e, 0x36, 0x3d, 0x3e, 0x46, 0x45, 0x4e, 0x55, 0x66,
+	[0x0f] = 0x0d, 0x15, 0x1d, 0x24, 0x2d, 0x2c, 0x35, 0x3c, 0x43, 0x44, 0x4d, 0x54, 0x5b, 0x5a,
+	[0x1d] = 0x11, 0x1c, 0x1b, 0x23, 0x2b, 0x34, 0x33, 0x3b, 0x42, 0x4b, 0x4c, 0x52, 0x0e, 0x12,
+	[0x2b] = 0x5c, 0x1a, 0x22, 0x21, 0x2a, 0x32, 0x31, 0x3a, 0x41, 0x49, 0x4a, 0x59, 0x7e, 0x19,
+	[0x39] = 0x29, 0x14, 0x07, 0x0f, 0x17, 0x1f, 0x27, 0x2f, 0x37, 0x3f, 0x47, 0x4f, 0x76, 0x5f,
+	[0x47] = 0x6c, 0x75, 0x7d, 0x84, 0x6b, 0x73, 0x74, 0x7c, 0x69, 0x72, 0x7a, 0x70, 0x71, 0x57,
+	[0x56] = 0x13, 0x56, 0x5e,
+	[0x9c] = 0x79, 0x58, [0xb5] = 0x77, [0xb7] = 0x57, 0x39,
+	[0xc7] = 0x6e, 0x63, 0x6f, [0xcb] = 0x61, [0xcd] = 0x6a, [0xcf] = 0x65, 0x60, 0x6d, 0x67, 0x64,
+	[0xdb] = 0x8b, 0x8c, 0x8d,
+};
+
 /*
  * The keyboard.
  */
@@ -107,7 +121,7 @@ static void kbd_argument(struct ps2_kbd *k, uint8_t val)
 		k->rate = val & 0x7f;
 		break;
 	case 0xf0:
-		if (val > 2) {
+		if (val > 3) {
 			put(&k->out, RESEND);
 			return;
 		}
@@ -118,7 +132,7 @@ static void kbd_argument(struct ps2_kbd *k, uint8_t val)
 			put(&k->out, k->set);
 		return;
 	default:
-		break; /* F8-FD with their keys: set 3 only */
+		break;
 	}
 	put(&k->out, ACK);
 }
@@ -168,15 +182,55 @@ void ps2_kbd_write(struct ps2_kbd *k, uint8_t val)
 	}
 }
 
+/* A sequence goes in whole or not at all; answers keep their room. */
+bool ps2_kbd_room(const struct ps2_kbd *k)
+{
+	return !k->scanning || room(&k->out) >= 16;
+}
+
+/* One byte for each key, and no prefixes. */
+static void put_set3(struct ps2_kbd *k, uint16_t code, bool down)
+{
+	uint8_t set3 = code == 0xe11d ? 0x62 :
+		set1_to_set3[(code & 0x7f) | (code >> 8 == 0xe0 ? 0x80 : 0)];
+
+	if (!set3)
+		return;
+	if (!down)
+		put(&k->out, 0xf0);
+	put(&k->out, set3);
+}
+
+/* Print brings a Shift of its own: the old keyboard's key was Shift and *. */
+static void put_print(struct ps2_kbd *k, bool down)
+{
+	static const uint8_t make1[] = { 0xe0, 0x2a, 0xe0, 0x37 };
+	static const uint8_t break1[] = { 0xe0, 0xb7, 0xe0, 0xaa };
+	static const uint8_t make2[] = { 0xe0, 0x12, 0xe0, 0x7c };
+	static const uint8_t break2[] = { 0xe0, 0xf0, 0x7c, 0xe0, 0xf0, 0x12 };
+
+	if (k->set == 1)
+		put_all(&k->out, down ? make1 : break1, 4);
+	else
+		put_all(&k->out, down ? make2 : break2, down ? 4 : 6);
+}
+
 void ps2_kbd_key(struct ps2_kbd *k, uint16_t code, bool down)
 {
 	static const uint8_t pause1[] = { 0xe1, 0x1d, 0x45, 0xe1, 0x9d, 0xc5 };
 	static const uint8_t pause2[] = { 0xe1, 0x14, 0x77, 0xe1, 0xf0, 0x14, 0xf0, 0x77 };
 	uint8_t set1 = code & 0x7f;
 
-	/* A sequence goes in whole or not at all; answers keep their room. */
-	if (!k->scanning || room(&k->out) < 16)
+	if (!k->scanning || !ps2_kbd_room(k))
 		return;
+	if (k->set == 3) {
+		put_set3(k, code, down);
+		return;
+	}
+	if (code == 0xe037) {
+		put_print(k, down);
+		return;
+	}
 	if (code == 0xe11d) {
 		if (down && k->set == 1)
 			put_all(&k->out, pause1, sizeof(pause1));
@@ -361,7 +415,7 @@ static int kbd_post_load(void *obj, unsigned version, struct err *err)
 {
 	struct ps2_kbd *k = obj;
 
-	if (k->set != 1 && k->set != 2)
+	if (k->set < 1 || k->set > 3)
 		return err_set(err, -EINVAL, "scan code set %u", k->set);
 	return 0;
 }

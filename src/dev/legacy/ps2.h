@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * The two devices behind a keyboard controller: a keyboard (scan code set 2 by
- * default, or set 1) and a mouse (standard, wheel, five buttons).
+ * default, 1 or 3) and a mouse (standard, wheel, five buttons).
  * Source: IBM PS/2 Hardware Interface Technical Reference, keyboard and auxiliary
  * device sections.
  */
@@ -24,7 +24,7 @@ struct ps2_kbd {
 	struct ps2_queue out;
 	uint8_t command;  /* awaiting its argument, 0 none */
 	uint8_t last;     /* last byte sent, for RESEND */
-	uint8_t set;      /* scan code set, 1 or 2 */
+	uint8_t set;      /* scan code set, 1 to 3 */
 	uint8_t leds, rate;
 	bool scanning;
 };
@@ -49,6 +49,8 @@ void ps2_kbd_write(struct ps2_kbd *k, uint8_t val); /* a byte from the host */
 /* A key, by its set 1 make code: 0x01..0x7f, | 0xe000 for the grey ones; 0xe11d for
  * Pause. Dropped while scanning is off or the queue is full. */
 void ps2_kbd_key(struct ps2_kbd *k, uint16_t code, bool down);
+/* Would a key find room? Also true while it would be dropped for another reason. */
+bool ps2_kbd_room(const struct ps2_kbd *k);
 
 void ps2_mouse_reset(struct ps2_mouse *m);
 void ps2_mouse_write(struct ps2_mouse *m, uint8_t val);

@@ -421,7 +421,7 @@ static const struct state_field fields[] = {
 	STATE_END
 };
 
-static const struct state_desc state = {
+const struct state_desc uart16550_state = {
 	.name = "uart16550", .version = 1, .fields = fields, .post_load = post_load,
 };
 
@@ -429,5 +429,5 @@ const struct dev_desc uart16550_desc = {
 	.name = "uart16550",
 	.title = "16550A serial port",
 	.reset = reset,
-	.state = &state,
+	.state = &uart16550_state,
 };

@@ -37,6 +37,7 @@ int must_check uart16550_init(struct uart16550 *u, const struct dev_env *env, ui
 			      const struct irq_line *irq, struct chardev *back, struct err *err);
 void uart16550_fini(struct uart16550 *u);
 
+extern const struct state_desc uart16550_state;
 extern const struct dev_desc uart16550_desc;
 
 #endif

@@ -192,6 +192,8 @@ static void defaults(struct ich9_lpc *l)
 	/* Device interrupt routes, 3100h: pins A-D on PIRQs A-D for every device. */
 	for (unsigned off = 0x3140; off < 0x3150; off += 2)
 		st_le16(l->rcrb + off, 0x3210);
+	/* As a board's strap has it; a driver of the watchdog clears it. */
+	l->rcrb[ICH9_GCS] = ICH9_GCS_NO_REBOOT;
 	l->rst_cnt = 0;
 	l->apm[0] = l->apm[1] = 0;
 }
@@ -261,6 +263,7 @@ int ich9_lpc_init(struct ich9_lpc *l, const struct dev_env *env, struct pci_bus 
 		pci_dev_fini(&l->pci);
 		return r;
 	}
+	l->pm.tco.gcs = &l->rcrb[ICH9_GCS];
 	l->rcba = (struct bus_range){ 0, ICH9_RCBA_SIZE, &rcba_ops, l, "rcba" };
 	l->apm_ports = (struct bus_range){ ICH9_APM_CMD, 2, &apm_ops, l, "apm" };
 	host->bus.set_pirq = set_pirq;

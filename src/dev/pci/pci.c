@@ -10,6 +10,8 @@
 #include "src/dev/pci/pci_priv.h"
 
 /* BARs give way to what the board itself decodes, MSI-X tables stand over BARs. */
+#define EXP_DEVICE_CONTROL 0x08u
+#define EXP_LINK_CONTROL 0x10u
 #define BAR_PRIORITY (-2)
 
 static unsigned bar_offset(unsigned n)
@@ -75,7 +77,8 @@ static bool decoded_at(const struct pci_dev *d, unsigned n, uint64_t *addr)
 		return false;
 	if (bar->flags & PCI_BAR_IO) {
 		*addr = low & ~3u & ~(bar->size - 1);
-		return command & PCI_COMMAND_IO && *addr && *addr + bar->size <= 0x10000;
+		return command & PCI_COMMAND_IO && *addr && *addr + bar->size <= 0x10000 &&
+		       pci_bus_forwards(d->bus, true, *addr, bar->size);
 	}
 	if (n == PCI_ROM_BAR && !(low & 1))
 		return false;
@@ -85,7 +88,8 @@ static bool decoded_at(const struct pci_dev *d, unsigned n, uint64_t *addr)
 	*addr &= ~(bar->size - 1);
 	/* Zero is "not assigned", the top of all addresses is a size inquiry. */
 	return command & PCI_COMMAND_MEMORY && *addr && *addr + (bar->size - 1) >= *addr &&
-	       *addr + (bar->size - 1) != (bar->flags & PCI_BAR_MEM64 ? UINT64_MAX : UINT32_MAX);
+	       *addr + (bar->size - 1) != (bar->flags & PCI_BAR_MEM64 ? UINT64_MAX : UINT32_MAX) &&
+	       pci_bus_forwards(d->bus, false, *addr, bar->size);
 }
 
 bool pci_bar_address(const struct pci_dev *d, unsigned n, uint64_t *addr)
@@ -120,7 +124,7 @@ static void map_bar(struct pci_dev *d, unsigned n)
 			 (unsigned long long)addr);
 }
 
-static void map_bars(struct pci_dev *d)
+void pci_bars_map(struct pci_dev *d)
 {
 	for (unsigned n = 0; n <= PCI_BARS; n++)
 		map_bar(d, n);
@@ -156,6 +160,7 @@ int pci_bar_add(struct pci_dev *d, unsigned n, uint64_t size, uint8_t flags,
 
 bool pci_may_dma(const struct pci_dev *d)
 {
+	/* A bridge lets it through whatever its own bit says: SeaBIOS never sets that. */
 	return ld_le16(d->config + PCI_COMMAND) & PCI_COMMAND_MASTER;
 }
 
@@ -210,12 +215,12 @@ unsigned pci_exp_add(struct pci_dev *d, unsigned type)
 	d->exp_cap = (uint8_t)off;
 	st_le16(d->config + off + 2, (uint16_t)(2 | type << 4));
 	st_le32(d->config + off + 4, 0x8000); /* role-based error reporting */
-	st_le16(d->wmask + off + 8, 0x78ff);  /* device control */
+	st_le16(d->wmask + off + EXP_DEVICE_CONTROL, 0x78ff);
 	st_le16(d->w1c + off + 10, 0x000f);   /* device status */
 	if (type != 9) { /* a link of one lane at 2.5 GT/s, which is up */
 		st_le32(d->config + off + 0x0c, 0x11);
 		st_le16(d->config + off + 0x12, 0x11);
-		st_le16(d->wmask + off + 0x10, 0x00c3);
+		st_le16(d->wmask + off + EXP_LINK_CONTROL, 0x00c3);
 	}
 	return off;
 }
@@ -270,7 +275,7 @@ void pci_config_write(struct pci_bus *b, uint8_t devfn, unsigned off, uint32_t v
 	}
 	if (overlaps(off, size, PCI_COMMAND, 2) || overlaps(off, size, PCI_BAR0, 24) ||
 	    overlaps(off, size, PCI_ROM_ADDRESS, 4))
-		map_bars(d);
+		pci_bars_map(d);
 	if (overlaps(off, size, PCI_COMMAND, 2))
 		update_intx(d);
 	pci_msi_written(d, off, size);
@@ -334,7 +339,7 @@ int pci_dev_init(struct pci_dev *d, struct pci_bus *bus, uint8_t devfn, const ch
 static void unmap(struct pci_dev *d)
 {
 	st_le16(d->config + PCI_COMMAND, 0);
-	map_bars(d);
+	pci_bars_map(d);
 }
 
 void pci_dev_fini(struct pci_dev *d)
@@ -363,8 +368,10 @@ void pci_dev_reset(struct pci_dev *d)
 	d->config[PCI_CACHE_LINE] = d->config[PCI_INTERRUPT_LINE] = 0;
 	if (d->pm_cap)
 		d->config[d->pm_cap + 4] &= (uint8_t)~3u;
-	if (d->exp_cap)
-		st_le16(d->config + d->exp_cap + 8, 0);
+	if (d->exp_cap) {
+		st_le16(d->config + d->exp_cap + EXP_DEVICE_CONTROL, 0);
+		st_le16(d->config + d->exp_cap + EXP_LINK_CONTROL, 0);
+	}
 	pci_msi_reset(d);
 	unmap(d);
 }
@@ -399,7 +406,7 @@ static int post_load(void *obj, unsigned version, struct err *err)
 	else
 		d->config[PCI_STATUS] &= (uint8_t)~PCI_STATUS_INTX;
 	pci_msi_loaded(d);
-	map_bars(d);
+	pci_bars_map(d);
 	return 0;
 }
 

@@ -40,6 +40,24 @@ struct pci_bus;
 #define PCI_INTERRUPT_LINE 0x3c
 #define PCI_INTERRUPT_PIN 0x3d
 
+/* The same of a bridge (type 1 header). */
+#define PCI_PRIMARY_BUS 0x18
+#define PCI_SECONDARY_BUS 0x19
+#define PCI_SUBORDINATE_BUS 0x1a
+#define PCI_IO_BASE 0x1c
+#define PCI_IO_LIMIT 0x1d
+#define PCI_SECONDARY_STATUS 0x1e
+#define PCI_MEM_BASE 0x20
+#define PCI_MEM_LIMIT 0x22
+#define PCI_PREF_BASE 0x24
+#define PCI_PREF_LIMIT 0x26
+#define PCI_PREF_BASE_UPPER 0x28
+#define PCI_PREF_LIMIT_UPPER 0x2c
+#define PCI_IO_BASE_UPPER 0x30
+#define PCI_IO_LIMIT_UPPER 0x32
+#define PCI_BRIDGE_ROM 0x38
+#define PCI_BRIDGE_CONTROL 0x3e
+
 #define PCI_COMMAND_IO 0x1u
 #define PCI_COMMAND_MEMORY 0x2u
 #define PCI_COMMAND_MASTER 0x4u
@@ -77,6 +95,8 @@ struct pci_ops {
 	void (*config_written)(struct pci_dev *d, unsigned off, unsigned size);
 	/* Before such bytes are read, for what changes by itself. May be NULL. */
 	void (*config_read)(struct pci_dev *d, unsigned off, unsigned size);
+	/* The bus above was reset; configuration space is done already. May be NULL. */
+	void (*bus_reset)(struct pci_dev *d);
 };
 
 struct pci_ids {
@@ -89,6 +109,7 @@ struct pci_ids {
 struct pci_dev {
 	const char *name;
 	struct pci_bus *bus;
+	struct pci_bus *behind; /* a bridge's other side; NULL: no bridge */
 	uint8_t devfn;
 	uint8_t config[PCI_CONFIG_SIZE];
 	uint8_t wmask[PCI_CONFIG_SIZE];  /* bits that the guest may write */
@@ -180,6 +201,13 @@ bool pci_may_dma(const struct pci_dev *d);
 uint32_t pci_config_read(struct pci_bus *b, uint8_t devfn, unsigned off, unsigned size);
 void pci_config_write(struct pci_bus *b, uint8_t devfn, unsigned off, uint32_t val,
 		      unsigned size);
+
+/* The bus that configuration cycles for @number reach from @root; NULL: none. */
+struct pci_bus *pci_bus_find(struct pci_bus *root, uint8_t number);
+
+/* A bridge's prefetchable memory window (PCI-to-PCI bridge specification 1.2, 3.2.5.9);
+ * false: it is closed. */
+bool pci_bridge_prefetch_window(const struct pci_dev *d, uint64_t *first, uint64_t *last);
 
 /* State of a struct pci_dev, to be nested in a device's own table. */
 extern const struct state_desc pci_dev_state;

@@ -8,6 +8,11 @@
 #define PCIEXBAR 0x60u
 #define PAM0 0x90u
 #define SMRAM 0x9du
+#define SMRAM_OPEN 0x40u
+#define SMRAM_CLOSE 0x20u
+#define SMRAM_LOCK 0x10u
+#define SMRAM_ENABLE 0x08u
+#define SMRAM_BITS (SMRAM_OPEN | SMRAM_CLOSE | SMRAM_LOCK | SMRAM_ENABLE)
 #define ESMRAMC 0x9eu
 #define ADDRESS_ENABLE 0x80000000u
 
@@ -35,33 +40,39 @@ static void address_write(void *dev, uint64_t off, uint64_t val, unsigned size)
 		q->cf9_write(q->cf9_opaque, (uint8_t)val);
 }
 
-/* The function that CF8h points at is on bus 0, and the register. */
-static bool selected(const struct q35 *q, uint8_t *devfn, unsigned *reg)
+/* The bus of the function that CF8h points at, or NULL, and the register. */
+static struct pci_bus *selected(struct q35 *q, uint8_t *devfn, unsigned *reg)
 {
 	*devfn = (uint8_t)(q->address >> 8);
 	*reg = q->address & 0xfc;
-	return q->address & ADDRESS_ENABLE && (q->address >> 16 & 0xff) == 0;
+	if (!(q->address & ADDRESS_ENABLE))
+		return NULL;
+	return pci_bus_find(&q->bus, (uint8_t)(q->address >> 16));
 }
 
 static uint64_t data_read(void *dev, uint64_t off, unsigned size)
 {
 	struct q35 *q = dev;
+	struct pci_bus *b;
 	uint8_t devfn;
 	unsigned reg;
 
-	if (!selected(q, &devfn, &reg))
+	b = selected(q, &devfn, &reg);
+	if (!b)
 		return low_mask(size * 8);
-	return pci_config_read(&q->bus, devfn, reg + (unsigned)off, size);
+	return pci_config_read(b, devfn, reg + (unsigned)off, size);
 }
 
 static void data_write(void *dev, uint64_t off, uint64_t val, unsigned size)
 {
 	struct q35 *q = dev;
+	struct pci_bus *b;
 	uint8_t devfn;
 	unsigned reg;
 
-	if (selected(q, &devfn, &reg))
-		pci_config_write(&q->bus, devfn, reg + (unsigned)off, (uint32_t)val, size);
+	b = selected(q, &devfn, &reg);
+	if (b)
+		pci_config_write(b, devfn, reg + (unsigned)off, (uint32_t)val, size);
 }
 
 static const struct bus_ops address_ops = { address_read, address_write, 1, 4, false };
@@ -73,18 +84,20 @@ static const struct bus_ops data_ops = { data_read, data_write, 1, 4, false };
 static uint64_t ecam_read(void *dev, uint64_t off, unsigned size)
 {
 	struct q35 *q = dev;
+	struct pci_bus *b = pci_bus_find(&q->bus, (uint8_t)(off >> 20));
 
-	if (off >> 20)
-		return low_mask(size * 8); /* no other bus */
-	return pci_config_read(&q->bus, (uint8_t)(off >> 12), off & 0xfff, size);
+	if (!b)
+		return low_mask(size * 8);
+	return pci_config_read(b, (uint8_t)(off >> 12), off & 0xfff, size);
 }
 
 static void ecam_write(void *dev, uint64_t off, uint64_t val, unsigned size)
 {
 	struct q35 *q = dev;
+	struct pci_bus *b = pci_bus_find(&q->bus, (uint8_t)(off >> 20));
 
-	if (!(off >> 20))
-		pci_config_write(&q->bus, (uint8_t)(off >> 12), off & 0xfff, (uint32_t)val, size);
+	if (b)
+		pci_config_write(b, (uint8_t)(off >> 12), off & 0xfff, (uint32_t)val, size);
 }
 
 static const struct bus_ops ecam_ops = { ecam_read, ecam_write, 1, 4, false };
@@ -108,12 +121,25 @@ static void map_ecam(struct q35 *q)
 /*
  * The bridge itself.
  */
+
+/* Once locked the SMRAM register is read-only and the memory closed, to the next reset
+ * (data sheet, 5.1.30). */
+static void lock_smram(struct q35 *q)
+{
+	bool locked = q->mch.config[SMRAM] & SMRAM_LOCK;
+
+	if (locked)
+		q->mch.config[SMRAM] &= (uint8_t)~SMRAM_OPEN;
+	q->mch.wmask[SMRAM] = locked ? SMRAM_CLOSE : SMRAM_BITS;
+}
+
 static void mch_written(struct pci_dev *d, unsigned off, unsigned size)
 {
 	struct q35 *q = container_of(d, struct q35, mch);
 
 	if (off < PCIEXBAR + 8 && off + size > PCIEXBAR)
 		map_ecam(q);
+	lock_smram(q);
 	if (off < ESMRAMC + 1 && off + size > PAM0 && q->shadow_changed)
 		q->shadow_changed(q->shadow_opaque);
 }
@@ -124,6 +150,11 @@ unsigned q35_pam(const struct q35 *q, unsigned n)
 	if (n >= 12)
 		return q->mch.config[PAM0] >> 4 & 3;
 	return q->mch.config[PAM0 + 1 + n / 2] >> (n & 1 ? 4 : 0) & 3;
+}
+
+bool q35_smram_open(const struct q35 *q)
+{
+	return (q->mch.config[SMRAM] & (SMRAM_OPEN | SMRAM_ENABLE)) == (SMRAM_OPEN | SMRAM_ENABLE);
 }
 
 unsigned q35_route(unsigned slot, unsigned pin)
@@ -138,6 +169,7 @@ static void mch_defaults(struct q35 *q)
 	st_le64(c + PCIEXBAR, q->ecam_enabled ? Q35_ECAM_BASE | 1 : Q35_ECAM_BASE);
 	memset(c + PAM0, 0, 7);
 	c[SMRAM] = 0x02;
+	q->mch.wmask[SMRAM] = SMRAM_BITS;
 	c[ESMRAMC] = 0x38;
 }
 
@@ -172,7 +204,6 @@ int q35_init(struct q35 *q, const struct dev_env *env, bool enable_ecam, struct 
 	st_le64(q->mch.wmask + PCIEXBAR, 0x0000000ffc000007ull);
 	q->mch.wmask[PAM0] = 0x30;
 	memset(q->mch.wmask + PAM0 + 1, 0x33, 6);
-	q->mch.wmask[SMRAM] = 0x78;
 	q->mch.wmask[ESMRAMC] = 0x87;
 	q->ecam = (struct bus_range){ .ops = &ecam_ops, .dev = q, .name = "ecam" };
 	mch_defaults(q);
@@ -202,6 +233,7 @@ static int post_load(void *obj, unsigned version, struct err *err)
 	struct q35 *q = obj;
 
 	map_ecam(q);
+	lock_smram(q);
 	if (q->shadow_changed)
 		q->shadow_changed(q->shadow_opaque);
 	return 0;

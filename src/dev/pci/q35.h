@@ -41,6 +41,10 @@ void q35_fini(struct q35 *q);
  * 64 KiB at 0xf0000): bit 0 reads come from RAM, bit 1 writes go to RAM. */
 unsigned q35_pam(const struct q35 *q, unsigned n);
 
+/* Whether the memory at A0000h-BFFFFh shows: the SMRAM register enables and opens it,
+ * as firmware does while it sets up an SMI handler. */
+bool q35_smram_open(const struct q35 *q);
+
 /* The line that pin @pin (0..3) of @slot pulls: 0..7 for PIRQA..PIRQH. Slots 0-24
  * rotate over E-H, 25-31 stand straight on A-D. */
 unsigned q35_route(unsigned slot, unsigned pin);

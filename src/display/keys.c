@@ -1,0 +1,157 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "src/display/keys.h"
+
+#include <string.h>
+
+#include "src/base/bits.h"
+
+/* QMP's names and scan codes of set 1 (IBM PS/2 Hardware Interface Technical
+ * Reference, "Keyboards"; the rest as Microsoft's scan code specification has it). */
+static const struct {
+	const char *name;
+	uint16_t key;
+} qcodes[] = {
+	{ "esc", 0x01 }, { "1", 0x02 }, { "2", 0x03 }, { "3", 0x04 }, { "4", 0x05 },
+	{ "5", 0x06 }, { "6", 0x07 }, { "7", 0x08 }, { "8", 0x09 }, { "9", 0x0a },
+	{ "0", 0x0b }, { "minus", 0x0c }, { "equal", 0x0d }, { "backspace", 0x0e },
+	{ "tab", 0x0f }, { "q", 0x10 }, { "w", 0x11 }, { "e", 0x12 }, { "r", 0x13 },
+	{ "t", 0x14 }, { "y", 0x15 }, { "u", 0x16 }, { "i", 0x17 }, { "o", 0x18 },
+	{ "p", 0x19 }, { "bracket_left", 0x1a }, { "bracket_right", 0x1b }, { "ret", 0x1c },
+	{ "ctrl", 0x1d }, { "a", 0x1e }, { "s", 0x1f }, { "d", 0x20 }, { "f", 0x21 },
+	{ "g", 0x22 }, { "h", 0x23 }, { "j", 0x24 }, { "k", 0x25 }, { "l", 0x26 },
+	{ "semicolon", 0x27 }, { "apostrophe", 0x28 }, { "grave_accent", 0x29 },
+	{ "shift", 0x2a }, { "backslash", 0x2b }, { "z", 0x2c }, { "x", 0x2d }, { "c", 0x2e },
+	{ "v", 0x2f }, { "b", 0x30 }, { "n", 0x31 }, { "m", 0x32 }, { "comma", 0x33 },
+	{ "dot", 0x34 }, { "slash", 0x35 }, { "shift_r", 0x36 }, { "kp_multiply", 0x37 },
+	{ "asterisk", 0x37 }, { "alt", 0x38 }, { "spc", 0x39 }, { "caps_lock", 0x3a },
+	{ "f1", 0x3b }, { "f2", 0x3c }, { "f3", 0x3d }, { "f4", 0x3e }, { "f5", 0x3f },
+	{ "f6", 0x40 }, { "f7", 0x41 }, { "f8", 0x42 }, { "f9", 0x43 }, { "f10", 0x44 },
+	{ "num_lock", 0x45 }, { "scroll_lock", 0x46 }, { "kp_7", 0x47 }, { "kp_8", 0x48 },
+	{ "kp_9", 0x49 }, { "kp_subtract", 0x4a }, { "kp_4", 0x4b }, { "kp_5", 0x4c },
+	{ "kp_6", 0x4d }, { "kp_add", 0x4e }, { "kp_1", 0x4f }, { "kp_2", 0x50 },
+	{ "kp_3", 0x51 }, { "kp_0", 0x52 }, { "kp_decimal", 0x53 }, { "sysrq", 0x54 },
+	{ "less", 0x56 }, { "f11", 0x57 }, { "f12", 0x58 }, { "kp_equals", 0x59 },
+	{ "f13", 0x64 }, { "f14", 0x65 }, { "f15", 0x66 }, { "f16", 0x67 }, { "f17", 0x68 },
+	{ "f18", 0x69 }, { "f19", 0x6a }, { "f20", 0x6b },
+	{ "katakanahiragana", 0x70 }, { "ro", 0x73 }, { "hiragana", 0x77 },
+	{ "henkan", 0x79 }, { "muhenkan", 0x7b }, { "yen", 0x7d }, { "kp_comma", 0x7e },
+	{ "audioprev", 0xe010 }, { "audionext", 0xe019 }, { "kp_enter", 0xe01c },
+	{ "ctrl_r", 0xe01d }, { "audiomute", 0xe020 }, { "calculator", 0xe021 },
+	{ "audioplay", 0xe022 }, { "audiostop", 0xe024 }, { "volumedown", 0xe02e },
+	{ "volumeup", 0xe030 }, { "ac_home", 0xe032 }, { "kp_divide", 0xe035 },
+	{ "print", 0xe037 }, { "alt_r", 0xe038 }, { "home", 0xe047 }, { "up", 0xe048 },
+	{ "pgup", 0xe049 }, { "left", 0xe04b }, { "right", 0xe04d }, { "end", 0xe04f },
+	{ "down", 0xe050 }, { "pgdn", 0xe051 }, { "insert", 0xe052 }, { "delete", 0xe053 },
+	{ "meta_l", 0xe05b }, { "meta_r", 0xe05c }, { "compose", 0xe05d }, { "menu", 0xe05d },
+	{ "power", 0xe05e }, { "sleep", 0xe05f }, { "wake", 0xe063 },
+	{ "ac_bookmarks", 0xe066 }, { "ac_refresh", 0xe067 }, { "ac_forward", 0xe069 },
+	{ "ac_back", 0xe06a }, { "computer", 0xe06b }, { "mail", 0xe06c },
+	{ "mediaselect", 0xe06d }, { "pause", 0xe11d },
+};
+
+uint16_t key_from_qcode(const char *name)
+{
+	for (size_t n = 0; n < array_size(qcodes); n++)
+		if (!strcmp(qcodes[n].name, name))
+			return qcodes[n].key;
+	return 0;
+}
+
+const char *key_qcode(uint16_t key)
+{
+	for (size_t n = 0; n < array_size(qcodes); n++)
+		if (qcodes[n].key == key)
+			return qcodes[n].name;
+	return NULL;
+}
+
+uint16_t key_from_number(uint32_t number)
+{
+	if (number == 0xc6 || number == 0xe046 || number == 0xe11d)
+		return 0xe11d; /* Pause, also as Ctrl-Break */
+	if (number >= 0xe001 && number <= 0xe07f)
+		return (uint16_t)number;
+	if (number >= 0x81 && number <= 0xff)
+		return (uint16_t)(0xe000 | (number & 0x7f));
+	return number >= 0x01 && number <= 0x7f ? (uint16_t)number : 0;
+}
+
+/* The US layout's rows, as set 1 counts the keys. */
+static const struct {
+	uint8_t first;
+	const char *plain, *shifted;
+} rows[] = {
+	{ 0x02, "1234567890-=", "!@#$%^&*()_+" },
+	{ 0x10, "qwertyuiop[]", "QWERTYUIOP{}" },
+	{ 0x1e, "asdfghjkl;'`", "ASDFGHJKL:\"~" },
+	{ 0x2b, "\\zxcvbnm,./", "|ZXCVBNM<>?" },
+	{ 0x39, " ", " " },
+};
+
+uint16_t key_from_char(uint32_t ch, bool *shift)
+{
+	const char *at;
+
+	*shift = false;
+	switch (ch) {
+	case '\n': case '\r': return 0x1c;
+	case '\t': return 0x0f;
+	case '\b': case 0x7f: return 0x0e;
+	case 0x1b: return 0x01;
+	default: break;
+	}
+	if (ch < ' ' || ch > '~')
+		return 0;
+	for (size_t n = 0; n < array_size(rows); n++) {
+		at = strchr(rows[n].plain, (int)ch);
+		if (at)
+			return (uint16_t)(rows[n].first + (at - rows[n].plain));
+		at = strchr(rows[n].shifted, (int)ch);
+		if (at) {
+			*shift = true;
+			return (uint16_t)(rows[n].first + (at - rows[n].shifted));
+		}
+	}
+	return 0;
+}
+
+/* keysymdef.h, "TTY function keys" to "Auxiliary functions", XF86keysym.h. */
+static const struct {
+	uint32_t sym;
+	uint16_t key;
+} syms[] = {
+	{ 0xff08, 0x0e }, { 0xff09, 0x0f }, { 0xfe20, 0x0f }, { 0xff0a, 0x1c }, { 0xff0d, 0x1c },
+	{ 0xff13, 0xe11d }, { 0xff14, 0x46 }, { 0xff15, 0x54 }, { 0xff1b, 0x01 },
+	{ 0xffff, 0xe053 }, { 0xff20, 0xe05d }, { 0xff22, 0x7b }, { 0xff23, 0x79 },
+	{ 0xff27, 0x70 }, { 0xff25, 0x77 },
+	{ 0xff50, 0xe047 }, { 0xff51, 0xe04b }, { 0xff52, 0xe048 }, { 0xff53, 0xe04d },
+	{ 0xff54, 0xe050 }, { 0xff55, 0xe049 }, { 0xff56, 0xe051 }, { 0xff57, 0xe04f },
+	{ 0xff61, 0xe037 }, { 0xff63, 0xe052 }, { 0xff67, 0xe05d }, { 0xff6b, 0xe11d },
+	{ 0xff7f, 0x45 }, { 0xff8d, 0xe01c },
+	{ 0xff95, 0x47 }, { 0xff96, 0x4b }, { 0xff97, 0x48 }, { 0xff98, 0x4d }, { 0xff99, 0x50 },
+	{ 0xff9a, 0x49 }, { 0xff9b, 0x51 }, { 0xff9c, 0x4f }, { 0xff9d, 0x4c }, { 0xff9e, 0x52 },
+	{ 0xff9f, 0x53 }, { 0xffaa, 0x37 }, { 0xffab, 0x4e }, { 0xffac, 0x7e }, { 0xffad, 0x4a },
+	{ 0xffae, 0x53 }, { 0xffaf, 0xe035 }, { 0xffbd, 0x59 },
+	{ 0xffb0, 0x52 }, { 0xffb1, 0x4f }, { 0xffb2, 0x50 }, { 0xffb3, 0x51 }, { 0xffb4, 0x4b },
+	{ 0xffb5, 0x4c }, { 0xffb6, 0x4d }, { 0xffb7, 0x47 }, { 0xffb8, 0x48 }, { 0xffb9, 0x49 },
+	{ 0xffbe, 0x3b }, { 0xffbf, 0x3c }, { 0xffc0, 0x3d }, { 0xffc1, 0x3e }, { 0xffc2, 0x3f },
+	{ 0xffc3, 0x40 }, { 0xffc4, 0x41 }, { 0xffc5, 0x42 }, { 0xffc6, 0x43 }, { 0xffc7, 0x44 },
+	{ 0xffc8, 0x57 }, { 0xffc9, 0x58 }, { 0xffca, 0x64 }, { 0xffcb, 0x65 }, { 0xffcc, 0x66 },
+	{ 0xffe1, 0x2a }, { 0xffe2, 0x36 }, { 0xffe3, 0x1d }, { 0xffe4, 0xe01d }, { 0xffe5, 0x3a },
+	{ 0xffe7, 0x38 }, { 0xffe8, 0xe038 }, { 0xffe9, 0x38 }, { 0xffea, 0xe038 },
+	{ 0xffeb, 0xe05b }, { 0xffec, 0xe05c }, { 0xfe03, 0xe038 }, { 0xff7e, 0xe038 },
+	{ 0x1008ff11, 0xe02e }, { 0x1008ff12, 0xe020 }, { 0x1008ff13, 0xe030 },
+	{ 0x1008ff14, 0xe022 }, { 0x1008ff15, 0xe024 }, { 0x1008ff16, 0xe010 },
+	{ 0x1008ff17, 0xe019 }, { 0x1008ff2a, 0xe05e }, { 0x1008ff2f, 0xe05f },
+};
+
+uint16_t key_from_keysym(uint32_t sym, bool *shift)
+{
+	*shift = false;
+	if (sym >= ' ' && sym <= '~')
+		return key_from_char(sym, shift);
+	for (size_t n = 0; n < array_size(syms); n++)
+		if (syms[n].sym == sym)
+			return syms[n].key;
+	return 0;
+}

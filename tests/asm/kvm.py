@@ -1,0 +1,95 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The test guests under KVM, with each place of the interrupt controllers, and moved
+between all engines. Where /dev/kvm cannot be opened everything is skipped; where it
+has no hardware behind it, so is what only hardware can do. The last line is
+"N passed, N failed, N skipped".
+
+usage: kvm.py [--patience N] [--firmware]
+"""
+import argparse
+import json
+import os
+import re
+import subprocess
+import sys
+
+ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+# What a KVM without hardware computes rightly. It has no way from ring 3 into ring 0 by
+# SYSCALL or INT n, no 32-bit paging, no precise interrupt windows and little of x87. Its
+# locked accesses across a page's end lose updates once there are two processors ("smp").
+ANYWHERE = ["board", "count", "ladder", "mmio", "pcid", "reset", "ring3", "timers"]
+ONE_CPU = ["smp"]
+# Moved about as well; not "board": where KVM cannot set the TSC, delays that are
+# measured by it end early.
+MOVED = ["count", "ladder", "mmio", "pcid", "ring3", "timers"]
+# Saved and restored fifty times.
+SAVED = ["count"]
+FIRMWARE = ["bios_without_disks", "bios_boots", "bios_boot_order", "bios_file"]
+# KVM has no A20 gate.
+NEVER = ["a20"]
+IRQCHIPS = ["user", "split", "kernel"]
+
+
+def summary(out):
+    m = re.findall(r"^(\d+) passed, (\d+) failed", out, re.M)
+    return tuple(int(n) for n in m[-1]) if m else (0, 1)
+
+
+def run(args):
+    p = subprocess.run([sys.executable, "-B", *args], stdout=subprocess.PIPE,
+                       stderr=subprocess.STDOUT, text=True, check=False)
+    lines = [l for l in p.stdout.splitlines() if not re.match(r"\d+ passed, ", l)]
+    print("\n".join(lines), flush=True)
+    return summary(p.stdout)
+
+
+def main():
+    p = argparse.ArgumentParser()
+    p.add_argument("--patience", default="4")
+    p.add_argument("--firmware", action="store_true", help="SeaBIOS and GRUB too: minutes")
+    args = p.parse_args()
+    build = os.environ.get("BUILD", "build")
+    build = build if os.path.isabs(build) else os.path.join(ROOT, build)
+    bothy = os.path.join(build, "cmd", "bothy")
+    host = json.loads(subprocess.run([bothy, "host", "--json"], stdout=subprocess.PIPE,
+                                     check=True).stdout)["kvm"]
+    images = sorted(f[:-4] for f in os.listdir(os.path.join(build, "tests", "asm"))
+                    if f.endswith(".elf"))
+    images = [g for g in images if g not in NEVER]
+    print(f"KVM: {host['verdict']}, {host['technique']}. {host['reason']}")
+    if host["verdict"] in ("absent", "forbidden", "too old"):
+        print(f"0 passed, 0 failed, {len(images) * len(IRQCHIPS)} skipped")
+        return 0
+    hardware = host["verdict"] == "good"
+    guests = images if hardware else [g for g in ANYWHERE + ONE_CPU if g in images]
+    skipped = (len(images) - len(guests)) * len(IRQCHIPS)
+    if skipped:
+        print("needs hardware: " + " ".join(g for g in images if g not in guests))
+    passed = failed = 0
+    here = os.path.join(ROOT, "tests", "asm")
+    few = [] if hardware else ["--most-cpus", "1"]
+    all_engines = ["--engines", "interp,jit,kvm"]
+    moved = guests if hardware else MOVED
+    runs = []
+    for chip in IRQCHIPS:
+        common = ["--irqchip", chip, "--patience", args.patience, *few]
+        common += [] if hardware else ["--cpu", "x86-64-v1"]
+        runs += [["run.py", *common, "--engine", "kvm", "--append", "hello test avx", *guests],
+                 ["switch.py", *common, *all_engines, *moved],
+                 ["switch.py", *common, *all_engines, "--saves", "50", "--least", "50",
+                  "--save-share", "0.5", "--runs", "1", *SAVED]]
+    if args.firmware:
+        runs += [["../guest/firmware.py", "--engine", "kvm", "--patience", args.patience,
+                  *([] if hardware else FIRMWARE)],
+                 ["../guest/boot.py", "--engine", "kvm", "grub_cd"]]
+    for script, *words in runs:
+        good, bad = run([os.path.join(here, script), *words])
+        passed += good
+        failed += bad
+    print(f"{passed} passed, {failed} failed, {skipped} skipped")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
