@@ -158,6 +158,11 @@ struct native;
 struct native *native_new(struct err *err); /* one at a time per process */
 void native_free(struct native *n);
 bool native_has_mode(const struct native *n, unsigned mode);
+/* Does the processor do what the kernel is for elsewhere? A kernel that runs as a guest
+ * without privileges may have no LDT, and gives INT n a meaning of its own. */
+bool native_is_real(const struct native *n);
+/* By the instructions of FSGSBASE? */
+bool native_has_fsgsbase(const struct native *n);
 /* Called from the alarm's signal handler at every tick (10 a second). */
 void native_set_tick(struct native *n, void (*tick)(void *opaque), void *opaque);
 void native_run(struct native *n, const struct diff_case *d, struct diff_result *r);
@@ -171,6 +176,7 @@ void engine_free(struct engine *e);
 void engine_run(struct engine *e, const struct diff_case *d, struct diff_result *r);
 void engine_tick(void *engine); /* a run that lasts two ticks is given up */
 const uint64_t *engine_features(const struct engine *e);
+void engine_forget_ldt(struct engine *e); /* LDTR becomes null */
 
 /* What each row may and may not show. (rows.c) */
 enum diff_rule {
@@ -236,6 +242,7 @@ struct diff_gen {
 	struct native *native;
 	const uint64_t *features;
 	unsigned modes; /* bit n: X86_MODE n may be used */
+	bool real;      /* native_is_real() */
 	uint8_t pool[DIFF_POOL_LEN];
 	struct diff_case probe;
 	struct diff_result result;

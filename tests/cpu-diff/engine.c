@@ -248,6 +248,11 @@ void engine_free(struct engine *e)
 	free(e);
 }
 
+void engine_forget_ldt(struct engine *e)
+{
+	e->cpus->vcpu[0].x86->ldtr = (struct x86_seg){ .attr = X86_SEG_NULL };
+}
+
 const uint64_t *engine_features(const struct engine *e)
 {
 	return e->cpus->vcpu[0].x86->features;

@@ -36,7 +36,8 @@ struct diff_insn *gen_append(struct grow *w, int row)
 static bool usable(const struct grow *w, unsigned row)
 {
 	return diff_row_info(row)->rule != DIFF_SKIP &&
-	       diff_row_offered(row, w->d->mode, w->g->features);
+	       diff_row_offered(row, w->d->mode, w->g->features) &&
+	       (w->g->real || row != X86_OP_INT_Ib);
 }
 
 static unsigned pick_row(struct grow *w)

@@ -22,6 +22,7 @@ struct run {
 	struct engine *engine;
 	struct diff_gen gen;
 	struct diff_case d, small;
+	uint64_t features[(X86_NFEATURES + 63) / 64];
 	uint32_t *done, *in_mem, *faulted; /* per row; in_mem: of done, with memory */
 	uint64_t cases, insns, mismatches, timeouts;
 	int64_t start_ns, shown_ns;
@@ -121,7 +122,7 @@ static bool missing(const struct run *r, unsigned row, unsigned least)
 		       (r->gen.modes != 1u << X86_MODE_64 &&
 			diff_row_offered(row, X86_MODE_32, r->gen.features));
 
-	if (info->rule == DIFF_SKIP || !offered)
+	if (info->rule == DIFF_SKIP || !offered || (row == X86_OP_INT_Ib && !r->gen.real))
 		return false;
 	/* Where the operand may be a register or memory: both. */
 	if (info->rule == DIFF_RUN && diff_row_has_forms(row) &&
@@ -306,7 +307,16 @@ static int set_up(struct run *r, struct err *err)
 	if (!r->pair.native)
 		return -1;
 	r->pair.engine = native ? NULL : r->engine;
-	r->pair.features = r->gen.features = engine_features(r->engine);
+	memcpy(r->features, engine_features(r->engine), sizeof(r->features));
+	r->gen.real = native_is_real(r->pair.native);
+	if (!r->gen.real) {
+		printf("cpu-diff: this host's kernel has no local descriptor tables: left out are "
+		       "32- and 16-bit code and INT n\n");
+		engine_forget_ldt(r->engine);
+	}
+	if (!native_has_fsgsbase(r->pair.native))
+		r->features[X86_F_FSGSBASE / 64] &= ~(1ull << X86_F_FSGSBASE % 64);
+	r->pair.features = r->gen.features = r->features;
 	native_set_tick(r->pair.native, engine_tick, r->engine);
 	r->gen.native = r->pair.native;
 	diff_fill_pool(r->gen.pool);

@@ -15,6 +15,46 @@
 	.globl native_stub_on_fault, native_stub_on_alarm
 	.set ctx, native_stub_begin + (DIFF_CTX - DIFF_STUB)
 
+/* Base \which (fs, gs) to and from ctx+\off: by FSGSBASE, or where the host has none by
+ * arch_prctl(2), whose subfunctions \fn are. Clobber RAX, RCX and R8-R11. The call makes
+ * a null selector 0 whatever its RPL was, which nobody compares. */
+	.macro BY_CALL fn
+	movq %rdi, %r8
+	movq %rsi, %r9
+	movl $158, %eax
+	movl $\fn, %edi
+	.endm
+	.macro READ_BASE which, fn, off
+	testl $1, ctx+NCTX_BY_CALL(%rip)
+	jnz 8f
+	rd\which\()base %rax
+	movq %rax, ctx+\off(%rip)
+	jmp 9f
+8:	BY_CALL \fn
+	leaq ctx+\off(%rip), %rsi
+	syscall
+	movq %r8, %rdi
+	movq %r9, %rsi
+9:
+	.endm
+	.macro WRITE_BASE which, fn, off
+	testl $1, ctx+NCTX_BY_CALL(%rip)
+	jnz 8f
+	movq ctx+\off(%rip), %rax
+	wr\which\()base %rax
+	jmp 9f
+8:	BY_CALL \fn
+	movq ctx+\off(%rip), %rsi
+	syscall
+	movq %r8, %rdi
+	movq %r9, %rsi
+9:
+	.endm
+	.set SET_GS, 0x1001
+	.set SET_FS, 0x1002
+	.set GET_FS, 0x1003
+	.set GET_GS, 0x1004
+
 /* 64-bit code, every register the guest's. */
 native_stub_begin:
 	movq %rax, ctx+NCTX_GPR+0*8(%rip)
@@ -43,10 +83,8 @@ native_stub_begin:
 	movw %ds, ctx+NCTX_SEL+6(%rip)
 	movw %fs, ctx+NCTX_SEL+8(%rip)
 	movw %gs, ctx+NCTX_SEL+10(%rip)
-	rdfsbase %rax
-	movq %rax, ctx+NCTX_FS_BASE(%rip)
-	rdgsbase %rax
-	movq %rax, ctx+NCTX_GS_BASE(%rip)
+	READ_BASE fs, GET_FS, NCTX_FS_BASE
+	READ_BASE gs, GET_GS, NCTX_GS_BASE
 	movl ctx+NCTX_XMASK(%rip), %eax
 	xorl %edx, %edx
 	xsave64 ctx+NCTX_XSAVE(%rip)
@@ -61,10 +99,8 @@ restore_host:
 	movl %eax, %gs
 	movl $DIFF_SEL_DS, %eax
 	movl %eax, %ss
-	movq ctx+NCTX_HOST_FS(%rip), %rax
-	wrfsbase %rax
-	movq ctx+NCTX_HOST_GS(%rip), %rax
-	wrgsbase %rax
+	WRITE_BASE fs, SET_FS, NCTX_HOST_FS
+	WRITE_BASE gs, SET_GS, NCTX_HOST_GS
 	movl $0, ctx+NCTX_IN_GUEST(%rip)
 	fninit
 	movl $0x1f80, ctx+NCTX_SCRATCH_TOP-8(%rip)
@@ -100,12 +136,10 @@ restore_host:
 	/* A null selector: the base comes from the case. */
 	testw $-4, ctx+NCTX_SEL+8(%rip)
 	jnz 1f
-	movq ctx+NCTX_FS_BASE(%rip), %rax
-	wrfsbase %rax
+	WRITE_BASE fs, SET_FS, NCTX_FS_BASE
 1:	testw $-4, ctx+NCTX_SEL+10(%rip)
 	jnz 1f
-	movq ctx+NCTX_GS_BASE(%rip), %rax
-	wrgsbase %rax
+	WRITE_BASE gs, SET_GS, NCTX_GS_BASE
 1:	movl ctx+NCTX_XMASK(%rip), %eax
 	xorl %edx, %edx
 	xrstor64 ctx+NCTX_XSAVE(%rip)
@@ -159,12 +193,9 @@ native_stub_on_fault:
 	movw %ds, ctx+NCTX_SEL+6(%rip)
 	movw %fs, ctx+NCTX_SEL+8(%rip)
 	movw %gs, ctx+NCTX_SEL+10(%rip)
-	rdfsbase %rax
-	movq %rax, ctx+NCTX_FS_BASE(%rip)
-	rdgsbase %rax
-	movq %rax, ctx+NCTX_GS_BASE(%rip)
-	movq ctx+NCTX_HOST_FS(%rip), %rax
-	wrfsbase %rax
+	READ_BASE fs, GET_FS, NCTX_FS_BASE
+	READ_BASE gs, GET_GS, NCTX_GS_BASE
+	WRITE_BASE fs, SET_FS, NCTX_HOST_FS
 	subq $8, %rsp
 	call *ctx+NCTX_FAULT_FN(%rip)
 	movl $1, %ebx
@@ -178,14 +209,17 @@ native_stub_on_alarm:
 	pushq %rbx
 	pushq $2
 	popfq
-	rdfsbase %rbx
-	movq ctx+NCTX_HOST_FS(%rip), %rax
-	wrfsbase %rax
+	movw %fs, %bx
+	READ_BASE fs, GET_FS, NCTX_ALARM_FS
+	WRITE_BASE fs, SET_FS, NCTX_HOST_FS
 	call *ctx+NCTX_ALARM_FN(%rip)
 	testl %eax, %eax
 	jnz 1f
-	wrfsbase %rbx
-	popq %rbx
+	movw %bx, %fs
+	testw $-4, %bx
+	jnz 2f
+	WRITE_BASE fs, SET_FS, NCTX_ALARM_FS
+2:	popq %rbx
 	ret
 1:	movl $2, %ebx
 	jmp restore_host

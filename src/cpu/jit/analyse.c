@@ -123,6 +123,8 @@ uint32_t jit_writes(const struct x86_insn *i)
 		return 1u << X86_RAX | 1u << X86_RDX;
 	case X86_OP_CWD:
 		return 1u << X86_RDX;
+	case X86_OP_MULX:
+		return mask | 1u << i->vvvv;
 	case X86_OP_MUL_Eb: case X86_OP_MUL_Ev: case X86_OP_IMUL_Eb: case X86_OP_IMUL_Ev:
 	case X86_OP_DIV_Eb: case X86_OP_DIV_Ev: case X86_OP_IDIV_Eb: case X86_OP_IDIV_Ev:
 		return 1u << X86_RAX | 1u << X86_RDX;

@@ -155,6 +155,14 @@ static inline void a_ext(struct asm_buf *a, unsigned op, unsigned size, unsigned
 	a_modrm(a, ext, rm);
 }
 
+/* @size: 4 or 8. */
+static inline void a_bswap(struct asm_buf *a, unsigned size, unsigned reg)
+{
+	a_b(a, 0x40 | (size == 8 ? 8 : 0) | (reg >> 3));
+	a_b(a, 0x0f);
+	a_b(a, 0xc8 | (reg & 7));
+}
+
 /* MOVZX and MOVSX from @from bytes (1 or 2) to @size. */
 static inline void a_movx(struct asm_buf *a, bool sign, unsigned size, unsigned reg, unsigned from,
 			  struct a_rm rm)

@@ -241,6 +241,116 @@ void e_vex_GEB(struct tr *t)
 		e_def(t, DEF_UNKNOWN);
 }
 
+/* BLSR BLSMSK BLSI: the destination is VEX.vvvv. */
+void e_vex_BE(struct tr *t)
+{
+	const struct x86_insn *i = t->i;
+	unsigned rm, d;
+
+	if (i->mem) {
+		e_access(t, i->opsize, X86_ACC_R);
+		a_load(t->a, i->opsize, H_RCX, RCX_MEM);
+		e_pre(t, 1u << i->vvvv);
+		rm = H_RCX;
+	} else {
+		e_pre(t, 1u << i->vvvv);
+		rm = g_source(t, i->opsize, i->rm, H_RCX);
+	}
+	d = jit_home[i->vvvv] >= 0 ? (unsigned)jit_home[i->vvvv] : H_RAX;
+	vex_3op(t, i->modrm >> 3 & 7, d, rm);
+	a_modrm(t->a, i->modrm >> 3 & 7, A_REG(rm));
+	g_end(t, i->opsize, i->vvvv, d);
+	e_def(t, DEF_UNKNOWN);
+}
+
+/* The guest's RDX is the host's, and the upper half of the product wins where both have
+ * one destination. */
+void e_mulx(struct tr *t)
+{
+	const struct x86_insn *i = t->i;
+	struct a_rm src = g_rm(i->rm);
+	unsigned high, low, rm;
+
+	if (i->mem) {
+		e_access(t, i->opsize, X86_ACC_R);
+		src = RCX_MEM;
+	}
+	e_pre(t, 1u << i->reg | 1u << i->vvvv);
+	if (!i->mem && jit_home[i->rm] < 0) {
+		g_load(t, i->opsize, H_RCX, i->rm);
+		src = A_REG(H_RCX);
+	}
+	rm = (unsigned)src.base;
+	high = jit_home[i->reg] >= 0 ? (unsigned)jit_home[i->reg] : H_RAX;
+	low = jit_home[i->vvvv] >= 0 ? (unsigned)jit_home[i->vvvv] : H_RCX;
+	vex_3op(t, high, low, rm);
+	a_modrm(t->a, high, src);
+	g_end(t, i->opsize, i->vvvv, low);
+	g_end(t, i->opsize, i->reg, high);
+}
+
+/* ADCX ADOX: each reads and writes one flag of those that are live. */
+void e_adcx(struct tr *t)
+{
+	const struct x86_insn *i = t->i;
+	struct a_rm src = g_rm(i->rm);
+	unsigned d;
+
+	if (i->mem) {
+		e_access(t, i->opsize, X86_ACC_R);
+		src = RCX_MEM;
+	}
+	e_pre(t, 1u << i->reg);
+	d = g_begin(t, i->opsize, i->reg);
+	a_rr(t->a, A_0F38 | 0xf6 | (i->row->id == X86_OP_ADCX ? A_P66 : A_PF3), i->opsize, d, src);
+	g_end(t, i->opsize, i->reg, d);
+	e_def(t, DEF_UNKNOWN);
+}
+
+/* The upper half of a 64-bit destination becomes zero whatever the source's size. */
+void e_crc32(struct tr *t)
+{
+	const struct x86_insn *i = t->i;
+	bool byte = i->row->id == X86_OP_CRC32_Eb;
+	unsigned size = byte ? 1 : i->opsize, d;
+	struct a_rm src = g_rm(i->rm);
+
+	if (i->mem) {
+		e_access(t, size, X86_ACC_R);
+		src = RCX_MEM;
+	}
+	e_pre(t, 1u << i->reg);
+	if (!i->mem && jit_home[i->rm] < 0) {
+		g_load(t, 8, H_RCX, i->rm);
+		src = A_REG(H_RCX);
+	}
+	d = g_begin(t, 8, i->reg);
+	a_head(t->a, A_PF2 | A_0F38 | (byte ? 0xf0 : 0xf1), byte ? 4 : size, d, src, false, byte);
+	a_modrm(t->a, d, src);
+	g_end(t, 8, i->reg, d);
+}
+
+void e_movbe(struct tr *t)
+{
+	const struct x86_insn *i = t->i;
+	bool load = i->row->opnd[0] == X86_O_Gv;
+	unsigned d = H_RAX;
+
+	e_access(t, i->opsize, load ? X86_ACC_R : X86_ACC_W);
+	e_pre(t, load ? 1u << i->reg : 0);
+	if (load) {
+		d = jit_home[i->reg] >= 0 ? (unsigned)jit_home[i->reg] : H_RAX;
+		a_load(t->a, i->opsize, d, RCX_MEM);
+	} else {
+		g_load(t, i->opsize, H_RAX, i->reg);
+	}
+	a_bswap(t->a, i->opsize, d);
+	if (load)
+		g_end(t, i->opsize, i->reg, d);
+	else
+		a_store(t->a, i->opsize, RCX_MEM, d);
+}
+
 /*
  * Conditions.
  */

@@ -378,9 +378,7 @@ void e_bswap(struct tr *t)
 
 	e_pre(t, 1u << i->rm);
 	d = g_begin(t, i->opsize, i->rm);
-	a_b(t->a, 0x40 | (i->opsize == 8 ? 8 : 0) | (d >> 3));
-	a_b(t->a, 0x0f);
-	a_b(t->a, 0xc8 | (d & 7));
+	a_bswap(t->a, i->opsize, d);
 	g_end(t, i->opsize, i->rm, d);
 }
 

@@ -53,6 +53,11 @@ const emit_fn jit_emitters[X86_NOPS] = {
 	[X86_OP_SHLX] = e_vex_GEB, [X86_OP_SHRX] = e_vex_GEB, [X86_OP_SARX] = e_vex_GEB,
 	[X86_OP_BZHI] = e_vex_GEB, [X86_OP_BEXTR] = e_vex_GEB, [X86_OP_RORX] = e_vex_GEB,
 	[X86_OP_PEXT] = e_vex_GEB, [X86_OP_PDEP] = e_vex_GEB, [X86_OP_ANDN] = e_vex_GEB,
+	[X86_OP_BLSR] = e_vex_BE, [X86_OP_BLSMSK] = e_vex_BE, [X86_OP_BLSI] = e_vex_BE,
+	[X86_OP_MULX] = e_mulx, [X86_OP_ADCX] = e_adcx, [X86_OP_ADOX] = e_adcx,
+	[X86_OP_CRC32_Eb] = e_crc32, [X86_OP_CRC32_Ev] = e_crc32,
+	[X86_OP_MOVBE_GM] = e_movbe, [X86_OP_MOVBE_GM66] = e_movbe,
+	[X86_OP_MOVBE_MG] = e_movbe, [X86_OP_MOVBE_MG66] = e_movbe,
 	[X86_OP_CMC] = e_carry, [X86_OP_CLC] = e_carry, [X86_OP_STC] = e_carry,
 	[X86_OP_NOP] = e_nop, [X86_OP_PREFETCHW] = e_nop, [X86_OP_PREFETCH] = e_nop,
 	[X86_OP_PREFETCHNTA] = e_nop, [X86_OP_PREFETCHT0] = e_nop, [X86_OP_PREFETCHT1] = e_nop,
@@ -155,11 +160,12 @@ static bool too_special(const struct x86_insn *i)
 		return i->mem;
 	case X86_OP_CMPXCHG_Eb: case X86_OP_CMPXCHG_Ev: case X86_OP_XADD_Eb: case X86_OP_XADD_Ev:
 		return !i->mem || i->reg >= X86_REG_HIGH8;
+	case X86_OP_MOVBE_GM: case X86_OP_MOVBE_GM66: case X86_OP_MOVBE_MG: case X86_OP_MOVBE_MG66:
 	case X86_OP_BSWAP: case X86_OP_CALL_Ev: case X86_OP_JMP_Ev:
 		return i->opsize == 2;
 	case X86_OP_MOVZX_Eb: case X86_OP_MOVSX_Eb:
 		return false; /* AH and the like are fine as a source */
-	case X86_OP_MUL_Eb: case X86_OP_IMUL_Eb:
+	case X86_OP_MUL_Eb: case X86_OP_IMUL_Eb: case X86_OP_CRC32_Eb:
 		return !i->mem && i->rm >= X86_REG_HIGH8;
 	default:
 		return uses_high(i) && !high_emitters[i->row->id];
