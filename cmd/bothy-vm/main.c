@@ -80,7 +80,9 @@ static void term_event(void *opaque, uint32_t events)
 	vm_end(opaque, VM_REASON_HOST_SIGNAL);
 }
 
-static int watch_signals(struct vm *vm, struct err *err)
+/* First of all: who is told to end while the machine is being made still removes the
+ * sockets' paths. */
+static int catch_signals(struct err *err)
 {
 	struct sigaction sa = { .sa_handler = on_term, .sa_flags = SA_RESTART };
 
@@ -92,6 +94,11 @@ static int watch_signals(struct vm *vm, struct err *err)
 	sigaction(SIGHUP, &sa, NULL);
 	signal(SIGPIPE, SIG_IGN);
 	signal(SIGXFSZ, SIG_IGN); /* a file at its limit is an error of writing it */
+	return 0;
+}
+
+static int watch_signals(struct vm *vm, struct err *err)
+{
 	if (loop_fd_set(vm_loop(vm), term_fd, EPOLLIN, term_event, vm) < 0)
 		return err_set(err, -EIO, "signals cannot be watched");
 	loop_fd_urgent(vm_loop(vm), term_fd);
@@ -267,12 +274,16 @@ int main(int argc, char **argv)
 
 	if (ret)
 		return ret - 1;
+	if (catch_signals(&err) < 0) {
+		fprintf(stderr, "bothy-vm: %s\n", err.text);
+		return 1;
+	}
 	if (o.parent) {
 		/* Whatever kills the parent ends this process too. The parent may be
 		 * gone before the request: then nobody is left to signal. */
 		prctl(PR_SET_PDEATHSIG, SIGTERM);
 		if (getppid() != o.parent)
-			return 1;
+			raise(SIGTERM);
 	}
 	ret = config_read(o.config_fd, &cfg, &err);
 	if (ret < 0) {
