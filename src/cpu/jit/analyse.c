@@ -121,6 +121,8 @@ uint32_t jit_writes(const struct x86_insn *i)
 		return mask | 1u << X86_RAX;
 	case X86_OP_CMPXCHG8B: case X86_OP_CMPXCHG16B:
 		return 1u << X86_RAX | 1u << X86_RDX;
+	case X86_OP_LOOP: case X86_OP_LOOPE: case X86_OP_LOOPNE:
+		return 1u << X86_RCX;
 	case X86_OP_CWD:
 		return 1u << X86_RDX;
 	case X86_OP_MULX:

@@ -349,15 +349,15 @@ void e_side_exit(struct tr *t, enum host_cc cc, uint64_t target)
 	o->target = target;
 }
 
-/* Jcc and fall-through; flags are live. */
-void e_jcc(struct tr *t, enum host_cc cc, uint64_t target)
+void e_branch(struct tr *t, uint8_t *(*jump)(struct tr *t), uint64_t target)
 {
 	uint8_t *island = NULL, *place;
+	enum fl_state fl = t->fl;
 	struct ool *o;
 
 	if (target <= t->run->rip[t->n])
 		island = emit_poll(t);
-	place = a_jcc(t->a, cc);
+	place = jump(t);
 	if (same_page(t, target)) {
 		o = e_ool(t, OOL_EXIT, place);
 		o->link = new_link(t, target, place);
@@ -367,7 +367,7 @@ void e_jcc(struct tr *t, enum host_cc cc, uint64_t target)
 	o->target = target;
 	goto_unpolled(t, t->run->rip[t->n + 1]);
 	if (island)
-		emit_poll_island(t, island, t->run->rip[t->n], FL_LIVE)->within = true;
+		emit_poll_island(t, island, t->run->rip[t->n], fl)->within = true;
 }
 
 void e_lookup(struct tr *t)

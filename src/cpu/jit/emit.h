@@ -176,7 +176,9 @@ static inline void e_resume(struct tr *t, struct ool *o)
 }
 /* Goes on at guest @target. */
 void e_goto(struct tr *t, uint64_t target);
-void e_jcc(struct tr *t, enum host_cc cc, uint64_t target);
+/* ... if the jump is taken that @jump emits, whose rel32 place it returns; else behind the
+ * instruction. Flags are not FL_AGAIN; @jump leaves them as they are. */
+void e_branch(struct tr *t, uint8_t *(*jump)(struct tr *t), uint64_t target);
 /* ... if @cc holds; else the block goes on. Flags are live, and stay. */
 void e_side_exit(struct tr *t, enum host_cc cc, uint64_t target);
 /* The guest address in RCX becomes the host address to go on at, in RAX: from the

@@ -91,16 +91,77 @@ void e_jmp(struct tr *t)
 	t->ended = true;
 }
 
+static uint8_t *jump_cc(struct tr *t)
+{
+	return a_jcc(t->a, (enum host_cc)(t->i->opcode & 15));
+}
+
 void e_jcc_row(struct tr *t)
 {
-	enum host_cc cc = (enum host_cc)(t->i->opcode & 15);
-
 	e_pre(t, 0);
 	if (t->n + 1 < t->run->count) {
-		e_side_exit(t, cc, near_target(t));
+		e_side_exit(t, (enum host_cc)(t->i->opcode & 15), near_target(t));
 		return;
 	}
-	e_jcc(t, cc, near_target(t));
+	e_branch(t, jump_cc, near_target(t));
+	t->ended = true;
+}
+
+/* The count, which is in a register of its own. Flags stay. */
+static void load_count(struct tr *t)
+{
+	a_mov(t->a, t->i->adsize, H_RCX, jit_home[X86_RCX]);
+}
+
+static uint8_t *jump_if_zero(struct tr *t)
+{
+	struct asm_buf *a = t->a;
+	uint8_t *zero, *other, *place;
+
+	load_count(t);
+	zero = a_short(a, 0xe3); /* JRCXZ */
+	other = a_short(a, 0xeb);
+	a_here(a, zero);
+	place = a_jmp(a);
+	a_here(a, other);
+	return place;
+}
+
+/* JCXZ: of ECX in 32-bit addressing, of RCX in 64-bit. */
+void e_jcxz(struct tr *t)
+{
+	e_pre(t, 0);
+	if (t->fl == FL_AGAIN)
+		e_make_live(t);
+	e_branch(t, jump_if_zero, near_target(t));
+	t->ended = true;
+}
+
+static uint8_t *jump_counting(struct tr *t)
+{
+	struct asm_buf *a = t->a;
+	unsigned count = jit_home[X86_RCX];
+	uint8_t *zero, *other = NULL, *place;
+
+	a_lea(a, t->i->adsize, count, A_MEM(count, -1));
+	if (t->i->row->id != X86_OP_LOOP)
+		other = a_short(a, t->i->row->id == X86_OP_LOOPE ? 0x75 : 0x74); /* JNZ, JZ */
+	load_count(t);
+	zero = a_short(a, 0xe3);
+	place = a_jmp(a);
+	a_here(a, zero);
+	if (other)
+		a_here(a, other);
+	return place;
+}
+
+/* LOOP LOOPE LOOPNE */
+void e_loop(struct tr *t)
+{
+	e_pre(t, 1u << X86_RCX);
+	if (t->fl == FL_AGAIN)
+		e_make_live(t);
+	e_branch(t, jump_counting, near_target(t));
 	t->ended = true;
 }
 

@@ -75,6 +75,8 @@ void e_high_two(struct tr *t);
 void e_high_imm(struct tr *t);
 void e_jmp(struct tr *t);
 void e_jcc_row(struct tr *t);
+void e_jcxz(struct tr *t);
+void e_loop(struct tr *t);
 void e_call(struct tr *t);
 void e_ret(struct tr *t);
 void e_jmp_E(struct tr *t);

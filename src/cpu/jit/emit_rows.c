@@ -69,6 +69,8 @@ const emit_fn jit_emitters[X86_NOPS] = {
 	[X86_OP_PUSH_Zv] = e_push, [X86_OP_PUSH_Ev] = e_push,
 	[X86_OP_PUSH_Iz] = e_push_I, [X86_OP_PUSH_Ib] = e_push_I, [X86_OP_POP_Zv] = e_pop,
 	[X86_OP_LEAVE] = e_leave,
+	[X86_OP_JCXZ] = e_jcxz,
+	[X86_OP_LOOP] = e_loop, [X86_OP_LOOPE] = e_loop, [X86_OP_LOOPNE] = e_loop,
 	[X86_OP_JMP_Jz] = e_jmp, [X86_OP_JMP_Jb] = e_jmp, [X86_OP_JMP_Ev] = e_jmp_E,
 	[X86_OP_PUSHF] = e_pushf, [X86_OP_MOV_EvSw] = e_mov_from_seg,
 	[X86_OP_RDFSBASE] = e_rdbase, [X86_OP_RDGSBASE] = e_rdbase,
@@ -220,7 +222,7 @@ emit_fn jit_emitter(const struct x86_insn *i, uint32_t key)
 		/* [disp32] with a 64-bit displacement does not occur: moffs has no
 		 * emitter. */
 	}
-	if (i->row->id == X86_OP_LEA && i->adsize == 2)
+	if ((i->row->id == X86_OP_LEA || fn == e_jcxz || fn == e_loop) && i->adsize == 2)
 		return NULL;
 	if (!m64 && i->opsize == 2 && (i->row->attr & X86_A_END))
 		return NULL; /* 16-bit targets are truncated */
