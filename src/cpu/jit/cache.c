@@ -342,6 +342,30 @@ void jit_jumps_init(struct jit *j)
 	}
 }
 
+/* May the list hold an entry that INVLPG of @lin drops? The marks are of every page and
+ * every large page's region that has gone in since the list was empty. */
+static bool jumps_near(const struct jit_jumps *s, bool global, uint64_t lin)
+{
+	unsigned page = lin >> 12 & (JIT_JUMP_MARKS - 1), region = lin >> 21 & (JIT_JUMP_MARKS - 1);
+
+	return s->huge[global] || s->pages[global][page / 64] >> page % 64 & 1 ||
+	       s->regions[global][region / 64] >> region % 64 & 1;
+}
+
+static void mark_jump(struct jit_jumps *s, uint64_t lin, uint8_t info)
+{
+	bool global = info & JIT_JUMP_GLOBAL;
+	unsigned page = lin >> 12 & (JIT_JUMP_MARKS - 1), region = lin >> 21 & (JIT_JUMP_MARKS - 1);
+
+	if ((info & JIT_JUMP_SHIFT) > 21)
+		s->huge[global] = true;
+	/* The second of two pages may be of another size. */
+	if ((info & JIT_JUMP_SHIFT) == 21 || info & JIT_JUMP_STRADDLES)
+		s->regions[global][region / 64] |= 1ull << region % 64;
+	if ((info & JIT_JUMP_SHIFT) == 12 || info & JIT_JUMP_STRADDLES)
+		s->pages[global][page / 64] |= 1ull << page % 64;
+}
+
 static bool jump_stays(uint8_t info, uint64_t rip, enum cpu_flush what, uint64_t lin)
 {
 	return what == CPU_FLUSH_PAGE && !(info & JIT_JUMP_STRADDLES) &&
@@ -357,6 +381,8 @@ static void flush_jumps_of(struct jit *j, unsigned cls, bool global, enum cpu_fl
 	uint16_t *list = s->list[global];
 	unsigned kept = 0;
 
+	if (what == CPU_FLUSH_PAGE && !jumps_near(s, global, lin))
+		return;
 	for (unsigned k = 0; k < s->used[global]; k++) {
 		unsigned n = list[k];
 
@@ -368,6 +394,11 @@ static void flush_jumps_of(struct jit *j, unsigned cls, bool global, enum cpu_fl
 		}
 	}
 	s->used[global] = kept;
+	if (!kept) {
+		memset(s->pages[global], 0, sizeof(s->pages[global]));
+		memset(s->regions[global], 0, sizeof(s->regions[global]));
+		s->huge[global] = false;
+	}
 }
 
 void jit_jumps_flush(struct jit *j, enum cpu_flush what, uint64_t lin)
@@ -421,6 +452,9 @@ void jit_jump_add(struct jit *j, const struct jit_block *b)
 	else if (f & X86_TLBF_GLOBAL)
 		info |= JIT_JUMP_GLOBAL;
 	list_slot(s, n, info);
+	mark_jump(s, b->lin, info);
+	if (info & JIT_JUMP_STRADDLES)
+		mark_jump(s, b->lin + 4096, info);
 	c->jit.jump[cls][n] =
 		(struct x86_jump){ .rip = b->rip, .entry = jit_rx(j, b->entry_saved) };
 }

@@ -115,6 +115,8 @@ struct jit_note {
 	uint64_t chunks; /* written; 0: the page became watched */
 };
 
+#define JIT_JUMP_MARKS 2048u
+
 /* What is known of the slots of a jump cache, x86_jit.jump. */
 struct jit_jumps {
 	uint32_t key;  /* block key that all entries have */
@@ -122,6 +124,10 @@ struct jit_jumps {
 	unsigned used[2];
 	uint16_t list[2][X86_JUMP_SLOTS + 1];
 	uint8_t info[X86_JUMP_SLOTS + 1];  /* JIT_JUMP_*; 0: not in list */
+	/* Of each list, by the lower bits of the page's number, and of the region's that
+	 * a page of 2 MiB is: may an entry hang from it? huge: from larger ones. */
+	uint64_t pages[2][JIT_JUMP_MARKS / 64], regions[2][JIT_JUMP_MARKS / 64];
+	bool huge[2];
 };
 #define JIT_JUMP_SHIFT 0x3f    /* log2 of the page's size */
 #define JIT_JUMP_STRADDLES 0x40 /* hangs from two pages: any flush drops it */

@@ -219,7 +219,7 @@ enum x86_feature {
  * Addresses that would go there have the one past the end, which only jumps to a
  * fixed address look at. */
 struct x86_jump { uint64_t rip; const void *entry; };
-#define X86_JUMP_SLOTS 4096u
+#define X86_JUMP_SLOTS 32768u
 #define X86_JUMP_MASK ((X86_JUMP_SLOTS - 1) * (unsigned)sizeof(struct x86_jump))
 #define X86_JIT_RING 16u
 
