@@ -29,7 +29,9 @@ struct cpus;
 struct x86_cpu;
 struct apic;
 
-enum cpu_flush { CPU_FLUSH_ALL, CPU_FLUSH_NONGLOBAL, CPU_FLUSH_PAGE };
+/* All; what is not global of the current address space; one page of it; what was put aside
+ * of another one. */
+enum cpu_flush { CPU_FLUSH_ALL, CPU_FLUSH_NONGLOBAL, CPU_FLUSH_PAGE, CPU_FLUSH_SPACE };
 
 /* What a person may ask of an engine; one that translates nothing refuses the last two. */
 struct engine_options {
@@ -62,6 +64,10 @@ struct engine_desc {
 	/* Translations were dropped (mmu.c): what hangs from them must go too. @lin:
 	 * an address in the page, for CPU_FLUSH_PAGE. NULL: nothing hangs. */
 	void (*tlb_flushed)(struct x86_cpu *c, enum cpu_flush what, uint64_t lin);
+	/* The current address space changed, by PCID; what hung from the one that went may be
+	 * put aside, and what was put aside of the one that comes holds if @keep. @lin of
+	 * CPU_FLUSH_SPACE: a PCID, X86_SPACE_ALL. NULL: like CPU_FLUSH_NONGLOBAL. */
+	void (*space_switched)(struct x86_cpu *c, unsigned from, unsigned to, bool keep);
 	/* Fills at most ENGINE_STATS_MAX counters and returns how many; the same names in
 	 * the same order for every vCPU. While it runs too: a count may be an instant old.
 	 * NULL: it counts nothing. */

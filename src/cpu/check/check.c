@@ -172,6 +172,11 @@ static void check_tlb_flushed(struct x86_cpu *c, enum cpu_flush what, uint64_t l
 	jit_engine.tlb_flushed(c, what, lin);
 }
 
+static void check_space_switched(struct x86_cpu *c, unsigned from, unsigned to, bool keep)
+{
+	jit_engine.space_switched(c, from, to, keep);
+}
+
 static unsigned check_stats(const struct vcpu *v, struct engine_stat *st)
 {
 	const struct check *k = v->engine_priv;
@@ -196,6 +201,7 @@ const struct engine_desc check_engine = {
 	.vcpu_fini = check_vcpu_fini,
 	.run = check_run,
 	.tlb_flushed = check_tlb_flushed,
+	.space_switched = check_space_switched,
 	.stats = check_stats,
 	.translates = true,
 };

@@ -221,6 +221,7 @@ static void kill(struct jit *j, struct jit_block *b)
 	if (slot->rip == b->rip)
 		slot->rip = jit_no_jump(n);
 	b->dead = true;
+	j->deaths++;
 }
 
 bool jit_invalidate(struct jit *j, uint64_t page, uint64_t chunks)
@@ -401,8 +402,19 @@ static void flush_jumps_of(struct jit *j, unsigned cls, bool global, enum cpu_fl
 	}
 }
 
+static void forget_spaces(struct jit *j, uint64_t pcid)
+{
+	for (unsigned n = 0; n < X86_SPACES; n++)
+		if (pcid == X86_SPACE_ALL || j->space[n].pcid == pcid)
+			j->space[n].count = 0;
+}
+
 void jit_jumps_flush(struct jit *j, enum cpu_flush what, uint64_t lin)
 {
+	if (what == CPU_FLUSH_SPACE || what == CPU_FLUSH_ALL)
+		forget_spaces(j, what == CPU_FLUSH_SPACE ? lin : X86_SPACE_ALL);
+	if (what == CPU_FLUSH_SPACE)
+		return;
 	for (unsigned cls = 0; cls < X86_TLB_CLASSES; cls++) {
 		flush_jumps_of(j, cls, false, what, lin);
 		if (what != CPU_FLUSH_NONGLOBAL)
@@ -457,4 +469,84 @@ void jit_jump_add(struct jit *j, const struct jit_block *b)
 		mark_jump(s, b->lin + 4096, info);
 	c->jit.jump[cls][n] =
 		(struct x86_jump){ .rip = b->rip, .entry = jit_rx(j, b->entry_saved) };
+}
+
+/*
+ * Address spaces that are not the current one: the jumps that were added last, as spaces.c
+ * does it with translations.
+ */
+static struct jit_space *space_for(struct jit *j, unsigned pcid)
+{
+	struct jit_space *best = &j->space[0];
+
+	for (unsigned n = 0; n < X86_SPACES; n++)
+		if (j->space[n].count && j->space[n].pcid == pcid)
+			return &j->space[n];
+	for (unsigned n = 0; n < X86_SPACES; n++) {
+		struct jit_space *s = &j->space[n];
+
+		if (!s->count)
+			return s;
+		if (s->left < best->left)
+			best = s;
+	}
+	return best;
+}
+
+static void put_jumps_aside(struct jit *j, unsigned pcid)
+{
+	struct jit_space *sp = space_for(j, pcid);
+	unsigned room = JIT_SPACE_JUMPS;
+
+	sp->pcid = (uint16_t)pcid;
+	sp->left = ++j->space_clock;
+	sp->deaths = j->deaths;
+	sp->count = 0;
+	for (unsigned cls = X86_TLB_CLASSES; cls-- > 0;) {
+		const struct jit_jumps *s = &j->jumps[cls];
+		unsigned take = min_of(s->used[0], cls == X86_TLB_KERNEL ? room : room / 2);
+
+		sp->key[cls] = s->key;
+		for (unsigned k = s->used[0] - take; k < s->used[0]; k++) {
+			unsigned n = s->list[0][k];
+			struct x86_jump jump = j->cpu->jit.jump[cls][n];
+
+			/* What hangs from two pages may hang from a global one; and a block
+			 * that died left its slot empty. */
+			if (s->info[n] & JIT_JUMP_STRADDLES || jump.rip == jit_no_jump(n))
+				continue;
+			sp->jump[sp->count++] = (struct jit_space_jump){
+				jump, (uint16_t)n, (uint8_t)cls, s->info[n],
+			};
+		}
+		room -= take;
+	}
+}
+
+static void fetch_jumps(struct jit *j, struct jit_space *sp)
+{
+	for (unsigned k = 0; k < sp->count; k++) {
+		const struct jit_space_jump *e = &sp->jump[k];
+		struct jit_jumps *s = &j->jumps[e->cls];
+
+		if (s->info[e->slot] || s->key != sp->key[e->cls])
+			continue;
+		list_slot(s, e->slot, e->info);
+		mark_jump(s, e->jump.rip, e->info);
+		j->cpu->jit.jump[e->cls][e->slot] = e->jump;
+	}
+}
+
+void jit_jumps_switch(struct jit *j, unsigned from, unsigned to, bool keep)
+{
+	struct jit_space *sp;
+
+	if (from != to)
+		put_jumps_aside(j, from);
+	jit_jumps_flush(j, CPU_FLUSH_NONGLOBAL, 0);
+	sp = space_for(j, to);
+	if (sp->pcid == to && keep && sp->deaths == j->deaths)
+		fetch_jumps(j, sp);
+	if (sp->pcid == to)
+		sp->count = 0;
 }

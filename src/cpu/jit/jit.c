@@ -536,6 +536,17 @@ static void tlb_flushed(struct x86_cpu *c, enum cpu_flush what, uint64_t lin)
 	if (!j)
 		return;
 	jit_jumps_flush(j, what, lin);
+	if (what != CPU_FLUSH_SPACE)
+		j->epoch++;
+}
+
+static void space_switched(struct x86_cpu *c, unsigned from, unsigned to, bool keep)
+{
+	struct jit *j = c->engine_priv;
+
+	if (!j)
+		return;
+	jit_jumps_switch(j, from, to, keep);
 	j->epoch++;
 }
 
@@ -727,6 +738,7 @@ const struct engine_desc jit_engine = {
 	.vcpu_fini = jit_vcpu_fini,
 	.run = jit_run,
 	.tlb_flushed = tlb_flushed,
+	.space_switched = space_switched,
 	.stats = jit_stats,
 	.idle = jit_idle,
 	.translates = true,

@@ -133,6 +133,18 @@ struct jit_jumps {
 #define JIT_JUMP_STRADDLES 0x40 /* hangs from two pages: any flush drops it */
 #define JIT_JUMP_GLOBAL 0x80
 
+/* Jumps of an address space that is not the current one. */
+#define JIT_SPACE_JUMPS 256u
+struct jit_space_jump { struct x86_jump jump; uint16_t slot; uint8_t cls, info; };
+struct jit_space {
+	uint16_t pcid;
+	uint16_t count; /* 0: the place is free */
+	uint32_t deaths; /* jit.deaths then */
+	uint64_t left;   /* when: jit.space_clock */
+	uint32_t key[X86_TLB_CLASSES];
+	struct jit_space_jump jump[JIT_SPACE_JUMPS];
+};
+
 struct jit {
 	struct x86_cpu *cpu;
 	struct interp *interp;
@@ -165,6 +177,9 @@ struct jit {
 	struct mem_listener listener;
 	pthread_t thread;     /* the vCPU's, while it runs */
 	struct jit_jumps jumps[X86_TLB_CLASSES];
+	struct jit_space space[X86_SPACES];
+	uint64_t space_clock;
+	uint32_t deaths;      /* blocks that nothing may lead to any more */
 	uint32_t last_key;    /* of the block that ran last */
 	uint32_t epoch;       /* tlb_epoch that the jump caches know of */
 };
@@ -236,6 +251,8 @@ void jit_drop_all(struct jit *j);
 void jit_cache_trim(struct jit *j);
 void jit_link_to(struct jit *j, struct jit_link *l, struct jit_block *b);
 void jit_jump_add(struct jit *j, const struct jit_block *b);
+/* Another address space's jumps: engine_desc.space_switched. */
+void jit_jumps_switch(struct jit *j, unsigned from, unsigned to, bool keep);
 void jit_jumps_flush(struct jit *j, enum cpu_flush what, uint64_t lin);
 void jit_jumps_init(struct jit *j);
 

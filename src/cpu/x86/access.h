@@ -228,7 +228,16 @@ static inline void x86_after_device_write(struct x86_cpu *c)
 	x86_tlb_flush_all(c);
 	c->stop_block = true;
 }
-void x86_tlb_flush_nonglobal(struct x86_cpu *c);
+void x86_tlb_flush_nonglobal(struct x86_cpu *c); /* of the current address space */
+/* For spaces.c: a copy of an entry into an empty slot; all that are not global go, and
+ * the caller tells the engine. */
+void x86_tlb_put(struct x86_cpu *c, unsigned cls, unsigned index, const struct x86_tlb_entry *t,
+		 const struct x86_tlb_side *side);
+void x86_tlb_drop(struct x86_cpu *c);
+/* CR3 names another address space, by PCID (0 to 4095); @keep: what is known of it holds. */
+void x86_space_switch(struct x86_cpu *c, unsigned from, unsigned to, bool keep);
+/* Drops what is known of an address space that is not the current one; X86_SPACE_ALL: of all. */
+void x86_space_forget(struct x86_cpu *c, unsigned pcid);
 void x86_tlb_flush_page(struct x86_cpu *c, uint64_t lin);     /* INVLPG */
 /* Code fetch: host pointer to the bytes at linear @lin (valid to the page's end),
  * raising #PF (with I/D) if it may not be fetched; NULL if it is not memory. */

@@ -11,6 +11,7 @@
 	(X86_CR0_PE | X86_CR0_MP | X86_CR0_EM | X86_CR0_TS | X86_CR0_ET | X86_CR0_NE |           \
 	 X86_CR0_WP | X86_CR0_AM | X86_CR0_NW | X86_CR0_CD | X86_CR0_PG)
 #define CR3_NOFLUSH (1ull << 63)
+#define CR3_PCID 0xfffu
 
 static uint64_t phys_mask(const struct x86_cpu *c)
 {
@@ -86,19 +87,24 @@ void x86_write_cr0(struct x86_cpu *c, uint64_t v)
 	x86_update_mode(c);
 }
 
-/* The one place where CR3 takes effect. Translations carry no PCID, so that a
- * switch drops what is not global even where the no-flush bit asks to keep it:
- * more than asked is allowed (SDM vol. 3, 4.10.4.1). */
-static void switch_cr3(struct x86_cpu *c, uint64_t v)
+/* The one place where CR3 takes effect (SDM vol. 3, 4.10.4.1). @keep: the no-flush bit. */
+static void switch_cr3(struct x86_cpu *c, uint64_t v, bool keep)
 {
+	unsigned from = c->cr3 & CR3_PCID;
+
 	c->cr3 = v;
-	x86_tlb_flush_nonglobal(c);
+	if (c->cr4 & X86_CR4_PCIDE)
+		x86_space_switch(c, from, v & CR3_PCID, keep);
+	else
+		x86_tlb_flush_nonglobal(c);
 	c->stop_block = true;
 }
 
 void x86_write_cr3(struct x86_cpu *c, uint64_t v)
 {
-	if (c->cr4 & X86_CR4_PCIDE)
+	bool keep = c->cr4 & X86_CR4_PCIDE && v & CR3_NOFLUSH;
+
+	if (keep)
 		v &= ~CR3_NOFLUSH;
 	if (x86_long(c) && (v & ~phys_mask(c)))
 		x86_raise_gp0(c);
@@ -106,14 +112,14 @@ void x86_write_cr3(struct x86_cpu *c, uint64_t v)
 		v = (uint32_t)v;
 	if (pae_paging(c, c->cr0, c->cr4))
 		x86_load_pdptes(c, v);
-	switch_cr3(c, v);
+	switch_cr3(c, v, keep);
 }
 
 void x86_task_cr3(struct x86_cpu *c, uint64_t cr3)
 {
 	if (pae_paging(c, c->cr0, c->cr4))
 		x86_load_pdptes(c, cr3);
-	switch_cr3(c, cr3);
+	switch_cr3(c, cr3, false);
 }
 
 uint64_t x86_cr4_valid(const struct x86_cpu *c)

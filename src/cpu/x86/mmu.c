@@ -391,6 +391,8 @@ static void flushed(struct x86_cpu *c, enum cpu_flush what, uint64_t lin)
 
 void x86_tlb_flush_all(struct x86_cpu *c)
 {
+	for (unsigned n = 0; n < X86_SPACES; n++)
+		c->space[n].count = 0;
 	for (unsigned cls = 0; cls < X86_TLB_CLASSES; cls++) {
 		flush_list(c, cls, false);
 		flush_list(c, cls, true);
@@ -398,10 +400,22 @@ void x86_tlb_flush_all(struct x86_cpu *c)
 	flushed(c, CPU_FLUSH_ALL, 0);
 }
 
-void x86_tlb_flush_nonglobal(struct x86_cpu *c)
+void x86_tlb_put(struct x86_cpu *c, unsigned cls, unsigned index, const struct x86_tlb_entry *t,
+		 const struct x86_tlb_side *side)
+{
+	entry_add(c, cls, index, *side);
+	c->tlbs[cls][index] = *t;
+}
+
+void x86_tlb_drop(struct x86_cpu *c)
 {
 	for (unsigned cls = 0; cls < X86_TLB_CLASSES; cls++)
 		flush_list(c, cls, false);
+}
+
+void x86_tlb_flush_nonglobal(struct x86_cpu *c)
+{
+	x86_tlb_drop(c);
 	flushed(c, CPU_FLUSH_NONGLOBAL, 0);
 }
 

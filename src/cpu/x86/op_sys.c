@@ -137,7 +137,8 @@ void op_invlpg(struct x86_cpu *c, const struct x86_insn *i)
 	x86_tlb_flush_page(c, lin);
 }
 
-/* SDM vol. 2, INVPCID. Translations carry no PCID: more is dropped than asked. */
+/* SDM vol. 2, INVPCID. More may be dropped than asked: of a space that is not the current
+ * one all goes. */
 void op_invpcid(struct x86_cpu *c, const struct x86_insn *i)
 {
 	uint64_t type = c->gpr[i->reg] & width_mask(c), desc[2];
@@ -147,10 +148,17 @@ void op_invpcid(struct x86_cpu *c, const struct x86_insn *i)
 	if (type > 3 || (type < 2 && (desc[0] >> 12 || (desc[0] && !(c->cr4 & X86_CR4_PCIDE)))) ||
 	    (type == 0 && !x86_canonical(desc[1])))
 		x86_raise_gp0(c);
-	switch (type) {
-	case 0: x86_tlb_flush_page(c, desc[1]); break;
-	case 2: x86_tlb_flush_all(c); break;
-	default: x86_tlb_flush_nonglobal(c); break;
+	if (type == 2) {
+		x86_tlb_flush_all(c);
+	} else if (type == 3) {
+		x86_tlb_flush_nonglobal(c);
+		x86_space_forget(c, X86_SPACE_ALL);
+	} else if (desc[0] != (c->cr4 & X86_CR4_PCIDE ? c->cr3 & 0xfff : 0)) {
+		x86_space_forget(c, (unsigned)desc[0]);
+	} else if (type == 0) {
+		x86_tlb_flush_page(c, desc[1]);
+	} else {
+		x86_tlb_flush_nonglobal(c);
 	}
 }
 

@@ -187,6 +187,22 @@ struct x86_tlb_set {
 	uint16_t huge;       /* ... of 1 GiB pages: INVLPG drops all parts of its page */
 };
 
+/* Entries of an address space that is not the current one (spaces.c). */
+#define X86_SPACES 8u
+#define X86_SPACE_ENTRIES 256u
+#define X86_SPACE_ALL 0x1000u /* where a PCID may stand */
+struct x86_space_entry {
+	struct x86_tlb_entry tlb;
+	struct x86_tlb_side side;
+	uint8_t cls;
+};
+struct x86_space {
+	uint16_t pcid;
+	unsigned count; /* 0: the place is free */
+	uint64_t left;  /* when: space_clock */
+	struct x86_space_entry entry[X86_SPACE_ENTRIES];
+};
+
 enum x86_access { X86_ACC_R = 0, X86_ACC_W = 1, X86_ACC_X = 2 };
 
 /* Reasons to leave the run loop; bits of x86_cpu.request. Any thread sets them
@@ -301,6 +317,9 @@ struct x86_cpu {
 	struct x86_tlb_entry tlbs[X86_TLB_CLASSES][X86_TLB_ENTRIES];
 	struct x86_tlb_side tlb_side[X86_TLB_CLASSES][X86_TLB_ENTRIES];
 	struct x86_tlb_set tlb_set[X86_TLB_CLASSES];
+
+	struct x86_space space[X86_SPACES];
+	uint64_t space_clock;
 
 	uint32_t tlb_epoch; /* bumped by every flush: what was looked up before is stale */
 
