@@ -138,6 +138,121 @@ static void invpcids(void)
 		wr_cr4(rd_cr4() & ~CR4_PCIDE);
 }
 
+/*
+ * What a processor may keep of an address space while another one is current, and what it
+ * must not. A is left, something changes, A comes back with the no-flush bit.
+ */
+#define A (root | 5)
+#define B (root | 6)
+#define VA_CODE (VA + 0x3000)
+#define VA_ALIAS (VA + 0x5000)
+static volatile u64 *pte_code;
+
+static void put_code(ulong at, u32 value) /* MOV EAX, value; RET */
+{
+	*(volatile u8 *)at = 0xb8;
+	wr32((void *)(at + 1), value);
+	*(volatile u8 *)(at + 5) = 0xc3;
+}
+/* Often enough to be translated; 0 if the answer changes. */
+static u32 call(ulong at)
+{
+	u32 first = ((u32 (*)(void))at)(), same = 1;
+
+	for (unsigned n = 0; n < 100; n++)
+		same &= ((u32 (*)(void))at)() == first;
+	return same ? first : 0;
+}
+
+/* What A knows is page one; B is current and the page table says two. */
+static void leave_a(void)
+{
+	wr_cr3(A);
+	point(one, 0);
+	*pte_code = one | PG_P | PG_W;
+	invlpg(VA);
+	invlpg(VA_CODE);
+	look();
+	call(VA_CODE + 8);
+	wr_cr3(B);
+	look();
+	point(two, 0);
+	*pte_code = two | PG_P | PG_W;
+}
+
+static void back_in_a(const char *data, const char *code)
+{
+	wr_cr3(A | NOFLUSH);
+	check(data, look(), 2);
+	check(code, call(VA_CODE + 8), 2);
+}
+
+static void kept(void)
+{
+	ulong cr4 = rd_cr4();
+	bool invpcid_there = cpuid(7, 0).b >> 10 & 1;
+	u64 wrong = 0;
+
+	if (!(cpuid(1, 0).c >> 17 & 1)) {
+		check_skip("kept", "no PCIDs");
+		return;
+	}
+	wr_cr3(root);
+	wr_cr4(cr4 | CR4_PCIDE | CR4_PGE);
+	leave_a();
+	wr_cr3(A | NOFLUSH);
+	check_true("kept.either", look() == 1 || look() == 2);
+	invlpg(VA);
+	invlpg(VA_CODE);
+	back_in_a("kept.invlpg", "kept.invlpg-code");
+	leave_a();
+	wr_cr3(A);
+	back_in_a("kept.flush", "kept.flush-code");
+	leave_a();
+	wr_cr4(rd_cr4() & ~CR4_PGE);
+	wr_cr4(rd_cr4() | CR4_PGE);
+	back_in_a("kept.pge", "kept.pge-code");
+	/* Many spaces between. */
+	leave_a();
+	for (ulong n = 16; n < 60; n++) {
+		wr_cr3(root | n);
+		wrong += look() != 2 || call(VA_CODE + 8) != 2;
+	}
+	check("kept.many", wrong, 0);
+	wr_cr3(A);
+	back_in_a("kept.after-many", "kept.after-many-code");
+	if (invpcid_there) {
+		leave_a();
+		invpcid(0, 5, VA);
+		invpcid(0, 5, VA_CODE);
+		back_in_a("kept.invpcid-address", "kept.invpcid-address-code");
+		leave_a();
+		invpcid(1, 5, 0);
+		back_in_a("kept.invpcid-single", "kept.invpcid-single-code");
+		leave_a();
+		invpcid(2, 0, 0);
+		back_in_a("kept.invpcid-all", "kept.invpcid-all-code");
+		leave_a();
+		invpcid(3, 0, 0);
+		back_in_a("kept.invpcid-nonglobal", "kept.invpcid-nonglobal-code");
+	}
+	/* A page that is written in A, first executed in B, and written again by what A kept. */
+	wr_cr3(A);
+	*rt_pte(VA_ALIAS, 1) = one | PG_P | PG_W;
+	point(one, 0);
+	invlpg(VA);
+	invlpg(VA_ALIAS);
+	put_code(VA + 16, 7);
+	wr_cr3(B);
+	check("kept.written-in-a", call(VA_ALIAS + 16), 7);
+	wr_cr3(A | NOFLUSH);
+	put_code(VA + 16, 8);
+	wr_cr3(B | NOFLUSH);
+	check("kept.written-again", call(VA_ALIAS + 16), 8);
+	wr_cr3(root);
+	wr_cr4(cr4);
+}
+
 void test_main(void)
 {
 	root = rd_cr3() & ~0xffful;
@@ -147,7 +262,13 @@ void test_main(void)
 	wr32((void *)two, 2);
 	rt_map(VA, one, PG_P | PG_W | PG_U);
 	pte = rt_pte(VA, 1);
+	put_code(one + 8, 1);
+	put_code(two + 8, 2);
+	rt_map(VA_CODE, one, PG_P | PG_W);
+	rt_map(VA_ALIAS, one, PG_P | PG_W);
+	pte_code = rt_pte(VA_CODE, 1);
 	globals();
 	pcids();
 	invpcids();
+	kept();
 }
