@@ -338,6 +338,36 @@ static void test_constants(void **state)
 			}
 }
 
+static void prefixed(struct rig *r, unsigned op, ZydisMnemonic name, unsigned size, unsigned reg,
+		     unsigned rm)
+{
+	begin(r);
+	a_rr(&r->a, op, size, reg, A_REG(rm));
+	next(r, name);
+	is_reg(r, 0, reg, size);
+	is_reg(r, 1, rm, size);
+	end(r);
+}
+
+static void test_prefixed(void **state)
+{
+	struct rig *r = *state;
+
+	for (unsigned k = 0; k < 256; k++)
+		for (unsigned size = 4; size <= 8; size += 4) {
+			unsigned reg = k & 15, rm = k >> 4;
+
+			prefixed(r, A_P66 | A_0F38 | 0xf6, ZYDIS_MNEMONIC_ADCX, size, reg, rm);
+			prefixed(r, A_PF3 | A_0F38 | 0xf6, ZYDIS_MNEMONIC_ADOX, size, reg, rm);
+			prefixed(r, A_PF2 | A_0F38 | 0xf1, ZYDIS_MNEMONIC_CRC32, size, reg, rm);
+			begin(r);
+			a_bswap(&r->a, size, reg);
+			next(r, ZYDIS_MNEMONIC_BSWAP);
+			is_reg(r, 0, reg, size);
+			end(r);
+		}
+}
+
 static void leads_to(struct rig *r, const uint8_t *from, const uint8_t *target)
 {
 	ZyanU64 to;
@@ -470,7 +500,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_moves),	  cmocka_unit_test(test_addresses),
 		cmocka_unit_test(test_arithmetic), cmocka_unit_test(test_generic),
-		cmocka_unit_test(test_constants), cmocka_unit_test(test_jumps),
+		cmocka_unit_test(test_constants), cmocka_unit_test(test_prefixed),
+		cmocka_unit_test(test_jumps),
 		cmocka_unit_test(test_flags),	  cmocka_unit_test(test_no_room),
 	};
 
