@@ -377,6 +377,48 @@ static void going_on(void)
 	check("going-on.memory", *(u32 *)(second[0] + 8), 1);
 }
 
+/* LOOP and JRCXZ at a block's end: the flags pass, the count is the address size's. */
+static void counting(void)
+{
+	static u64 number[64];
+	u64 rcx, carry, sum = 0, turns = 0, zf;
+
+	/* All ones plus one: the carry goes through every turn. */
+	for (unsigned n = 0; n < 64; n++)
+		number[n] = ~0ul;
+	asm volatile("mov $64, %%ecx; mov %2, %%rsi; stc\n"
+		     "1: adcq $0, (%%rsi); lea 8(%%rsi), %%rsi; loop 1b\n"
+		     "setc %b1; movzbl %b1, %k1; mov %%rcx, %0"
+		     : "=r"(rcx), "=&q"(carry) : "r"(number) : "rcx", "rsi", "memory", "cc");
+	for (unsigned n = 0; n < 64; n++)
+		sum |= number[n];
+	check("counting.carry", carry, 1);
+	check("counting.sum", sum, 0);
+	check("counting.left", rcx, 0);
+	asm volatile("movabs $0x700000064, %%rcx; xor %1, %1; 1: inc %1; addr32 loop 1b; mov %%rcx, %0"
+		     : "=r"(rcx), "=&r"(turns) : : "rcx", "cc");
+	check("counting.ecx", rcx, 0);
+	check("counting.ecx-turns", turns, 100);
+	asm volatile("mov $1000, %%ecx; xor %1, %1\n"
+		     "1: inc %1; cmp $300, %1; loopne 1b; setz %b2; movzbl %b2, %k2; mov %%rcx, %0"
+		     : "=r"(rcx), "=&r"(turns), "=&q"(zf) : : "rcx", "cc");
+	check("counting.loopne", turns, 300);
+	check("counting.loopne-left", rcx, 700);
+	check("counting.loopne-zf", zf, 1);
+	asm volatile("mov $200, %%ecx; xor %1, %1; 1: inc %1; cmp %1, %1; loope 1b; mov %%rcx, %0"
+		     : "=r"(rcx), "=&r"(turns) : : "rcx", "cc");
+	check("counting.loope", turns, 200);
+	asm volatile("mov $150, %%ecx; xor %1, %1; stc\n"
+		     "1: jrcxz 2f; lea 1(%1), %1; lea -1(%%rcx), %%rcx; jmp 1b\n"
+		     "2: setc %b0; movzbl %b0, %k0"
+		     : "=&q"(carry), "=&r"(turns) : : "rcx", "cc");
+	check("counting.jrcxz", turns, 150);
+	check("counting.jrcxz-carry", carry, 1);
+	asm volatile("movabs $0x500000000, %%rcx; mov $1, %0; jecxz 1f; mov $2, %0; 1:"
+		     : "=&r"(turns) : : "rcx");
+	check("counting.jecxz", turns, 1);
+}
+
 void test_main(void)
 {
 	first = rt_page();
@@ -394,4 +436,5 @@ void test_main(void)
 	tf_at_the_end();
 	sti_at_the_end();
 	going_on();
+	counting();
 }
