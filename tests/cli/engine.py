@@ -116,7 +116,7 @@ def test_trace_blocks(folder, echo):
     code, out, err = run(echo, "--engine", "jit", "--trace-blocks", "blocks", "--stats")
     check(code == 0, err)
     text = (folder / "blocks").read_text()
-    heads = re.findall(r"(?m)^vCPU 0, host 0x[0-9a-f]+, (\d+) bytes: block ([0-9a-f]{16}) 32-bit "
+    heads = re.findall(r"(?m)^vCPU 0, host 0x[0-9a-f]+, (\d+) bytes and \d+: block ([0-9a-f]{16}) 32-bit "
                        r"kernel, key \S+, page \S+: (\d+) instructions, (\d+) bytes$", text)
     check(len(heads) == counters(err)["translations"], len(heads), err)
     lines = re.findall(r"(?m)^  ([0-9a-f]{16})  (\S.*)$", text)
@@ -142,7 +142,7 @@ def test_perf_map(folder, echo):
                  for l in path.read_text().splitlines()]
         check(all(names) and len(names) > 3, path.read_text()[:500])
         check(names[0].group(3) == "vcpu0:thunks", names[0])
-        check(all(re.fullmatch(r"vcpu0:kernel:[0-9a-f]{16}", m.group(3)) for m in names[1:]),
+        check(all(re.fullmatch(r"vcpu0:kernel:[0-9a-f]{16}(:cold)?", m.group(3)) for m in names[1:]),
               path.read_text()[:500])
         check(path.stat().st_mode & 0o777 == 0o600 and path.stat().st_uid == os.getuid(), path)
     finally:

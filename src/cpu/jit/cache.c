@@ -16,6 +16,28 @@
 #include "src/cpu/jit/jit_priv.h"
 
 #define ARENA_BYTES (64u << 10)
+/* Of 32 parts of a segment those for straight paths: what kernels and compilers come to. */
+#define COLD_AT 15u
+
+static void begin_segment(struct jit *j, unsigned n)
+{
+	j->segment = n;
+	j->a.p = j->seg[n].start;
+	j->a.end = j->seg[n].cold;
+	j->cold.p = j->seg[n].cold;
+	j->cold.end = j->seg[n].end;
+	j->a.full = j->cold.full = false;
+	j->cpu->jit.link = 0; /* may have been in what is gone */
+}
+
+static uint64_t segment_used(const struct jit *j, unsigned n)
+{
+	const struct jit_segment *s = &j->seg[n];
+
+	if (n == j->segment)
+		return (uint64_t)(j->a.p - s->start) + (uint64_t)(j->cold.p - s->cold);
+	return s->blocks ? (uint64_t)(s->end - s->start) : 0;
+}
 
 int jit_cache_init(struct jit *j, size_t size, struct err *err)
 {
@@ -44,8 +66,10 @@ int jit_cache_init(struct jit *j, size_t size, struct err *err)
 	for (unsigned n = 0; n < JIT_SEGMENTS; n++) {
 		j->seg[n].start = j->a.p + n * part;
 		j->seg[n].end = j->seg[n].start + part;
+		j->seg[n].cold = j->seg[n].start + part / 32 * COLD_AT;
 	}
-	j->a.end = j->seg[0].end;
+	j->cold = j->a;
+	begin_segment(j, 0);
 	return 0;
 }
 
@@ -55,10 +79,7 @@ uint64_t jit_cache_used(const struct jit *j)
 	uint64_t used = (uint64_t)(j->seg[0].start - j->rw);
 
 	for (unsigned n = 0; n < JIT_SEGMENTS; n++)
-		if (n == j->segment)
-			used += (uint64_t)(j->a.p - j->seg[n].start);
-		else if (j->seg[n].blocks)
-			used += (uint64_t)(j->seg[n].end - j->seg[n].start);
+		used += segment_used(j, n);
 	return used;
 }
 
@@ -257,8 +278,10 @@ void jit_discard(struct jit *j, struct jit_block *b)
 {
 	kill(j, b);
 	j->stats.invalidations++;
-	if (b->segment == j->segment && b->end == j->a.p)
+	if (b->segment == j->segment && b->end == j->a.p && b->cold_end == j->cold.p) {
 		j->a.p = b->start;
+		j->cold.p = b->cold;
+	}
 }
 
 static void evict(struct jit *j, unsigned n)
@@ -274,14 +297,12 @@ static void evict(struct jit *j, unsigned n)
 
 void jit_next_segment(struct jit *j)
 {
-	j->segment = (j->segment + 1) % JIT_SEGMENTS;
-	if (j->seg[j->segment].blocks)
+	unsigned n = (j->segment + 1) % JIT_SEGMENTS;
+
+	if (j->seg[n].blocks)
 		j->stats.evictions++;
-	evict(j, j->segment);
-	j->a.p = j->seg[j->segment].start;
-	j->a.end = j->seg[j->segment].end;
-	j->a.full = false;
-	j->cpu->jit.link = 0; /* may have been in what is gone */
+	evict(j, n);
+	begin_segment(j, n);
 }
 
 /* The code of a guest that idles is a fraction of this. */
@@ -313,7 +334,7 @@ void jit_cache_trim(struct jit *j)
 			return;
 		}
 	}
-	if ((size_t)(j->a.p - j->seg[j->segment].start) > IDLE_BYTES)
+	if (segment_used(j, j->segment) > IDLE_BYTES)
 		jit_next_segment(j); /* and next time the one that was the newest goes */
 }
 
@@ -322,11 +343,7 @@ void jit_drop_all(struct jit *j)
 	for (unsigned n = 0; n < JIT_SEGMENTS; n++)
 		evict(j, n);
 	jit_jumps_flush(j, CPU_FLUSH_ALL, 0);
-	j->segment = 0;
-	j->a.p = j->seg[0].start;
-	j->a.end = j->seg[0].end;
-	j->a.full = false;
-	j->cpu->jit.link = 0;
+	begin_segment(j, 0);
 }
 
 /*

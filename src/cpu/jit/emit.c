@@ -690,8 +690,11 @@ bool jit_emit_block(struct jit *j, struct jit_block *b, const struct jit_run *ru
 		t.n = run->count - 1;
 		goto_unpolled(&t, run->rip[run->count]);
 	}
-	for (unsigned k = 0; k < t.nool && !j->a.full; k++)
-		emit_ool(&t, &t.ool[k]);
 	b->end = j->a.p;
-	return !j->a.full;
+	b->cold = j->cold.p;
+	t.a = &j->cold;
+	for (unsigned k = 0; k < t.nool && !j->a.full && !j->cold.full; k++)
+		emit_ool(&t, &t.ool[k]);
+	b->cold_end = j->cold.p;
+	return !j->a.full && !j->cold.full;
 }

@@ -345,7 +345,7 @@ static struct jit_block *translate(struct jit *j, uint64_t lin, uint32_t key, co
 	jit_plan_groups(&run, key);
 	jit_analyse(&run);
 	for (unsigned tries = 0; tries < 2; tries++) {
-		uint8_t *start = j->a.p;
+		uint8_t *start = j->a.p, *cold = j->cold.p;
 
 		b = jit_meta(j, sizeof(*b));
 		if (!b)
@@ -356,10 +356,11 @@ static struct jit_block *translate(struct jit *j, uint64_t lin, uint32_t key, co
 			j->stats.translations++;
 			j->stats.translated_insns += run.count;
 			if (unlikely(j->trace))
-				jit_trace_block(j, b, &run, start);
+				jit_trace_block(j, b, &run);
 			return b;
 		}
 		j->a.p = start;
+		j->cold.p = cold;
 		jit_next_segment(j);
 	}
 	return NULL;

@@ -58,7 +58,8 @@ struct jit_block {
 	uint16_t bytes, ninsns;
 	uint8_t *entry_saved; /* entry with flags in jit.flags_ax, writable view */
 	uint8_t *entry_live;  /* entry with flags in RFLAGS */
-	uint8_t *start, *end; /* its code, writable view */
+	/* Its code, and what lies off the straight path; writable view. */
+	uint8_t *start, *end, *cold, *cold_end;
 	uint8_t segment;
 	bool dead;
 	const uint8_t *code;  /* while it is translated: the guest's bytes */
@@ -78,6 +79,7 @@ struct jit_call {
 struct jit_segment {
 	struct jit_block *blocks;
 	uint8_t *start, *end;
+	uint8_t *cold; /* from here on: code off the straight path */
 	struct jit_arena *arena;
 };
 
@@ -151,7 +153,8 @@ struct jit {
 	uint8_t *rw, *rx;     /* the code cache's two views */
 	size_t size;
 	int fd;
-	struct asm_buf a;
+	struct asm_buf a;     /* blocks' straight paths ... */
+	struct asm_buf cold;  /* ... and the rest of them, apart: it would spread them thin */
 	unsigned segment;     /* the one being filled */
 	struct jit_segment seg[JIT_SEGMENTS];
 	struct jit_block *hash[JIT_HASH_SLOTS];
@@ -260,8 +263,7 @@ void jit_jumps_init(struct jit *j);
 int must_check jit_trace_open(struct cpus *s, struct err *err);
 void jit_trace_close(struct cpus *s);
 void jit_trace_thunks(struct jit *j, const uint8_t *start, const uint8_t *end);
-void jit_trace_block(struct jit *j, const struct jit_block *b, const struct jit_run *run,
-		     const uint8_t *start);
+void jit_trace_block(struct jit *j, const struct jit_block *b, const struct jit_run *run);
 void jit_list_run(FILE *f, const struct jit_block *b, const struct jit_run *run);
 
 /* thunk.c */

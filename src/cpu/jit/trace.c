@@ -147,21 +147,29 @@ void jit_trace_thunks(struct jit *j, const uint8_t *start, const uint8_t *end)
 	pthread_mutex_unlock(&t->lock);
 }
 
-void jit_trace_block(struct jit *j, const struct jit_block *b, const struct jit_run *run,
-		     const uint8_t *start)
+static void name_code(struct jit *j, const struct jit_block *b, const uint8_t *from,
+		      const uint8_t *to, const char *suffix)
+{
+	if (to != from)
+		fprintf(j->trace->perf, "%" PRIxPTR " %zx vcpu%u:%s:%016" PRIx64 "%s\n",
+			(uintptr_t)jit_rx(j, from), (size_t)(to - from), j->cpu->index,
+			right_name(b->key), b->rip, suffix);
+}
+
+void jit_trace_block(struct jit *j, const struct jit_block *b, const struct jit_run *run)
 {
 	struct jit_trace *t = j->trace;
-	uintptr_t code = (uintptr_t)jit_rx(j, start);
-	size_t size = (size_t)(j->a.p - start);
 
 	pthread_mutex_lock(&t->lock);
 	t->used = true;
-	if (t->perf)
-		fprintf(t->perf, "%" PRIxPTR " %zx vcpu%u:%s:%016" PRIx64 "\n", code, size,
-			j->cpu->index, right_name(b->key), b->rip);
+	if (t->perf) {
+		name_code(j, b, b->start, b->end, "");
+		name_code(j, b, b->cold, b->cold_end, ":cold");
+	}
 	if (t->blocks) {
-		fprintf(t->blocks, "vCPU %u, host %#" PRIxPTR ", %zu bytes: ", j->cpu->index, code,
-			size);
+		fprintf(t->blocks, "vCPU %u, host %#" PRIxPTR ", %zu bytes and %zu: ", j->cpu->index,
+			(uintptr_t)jit_rx(j, b->start), (size_t)(b->end - b->start),
+			(size_t)(b->cold_end - b->cold));
 		jit_list_run(t->blocks, b, run);
 	}
 	pthread_mutex_unlock(&t->lock);
