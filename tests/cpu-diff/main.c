@@ -185,6 +185,10 @@ static void run_file(struct run *r, const char *path)
 		r->mismatches++;
 		return;
 	}
+	if (!(r->gen.modes >> r->d.mode & 1)) {
+		printf("%s: left out, this host cannot run such code\n", path);
+		return;
+	}
 	for (unsigned k = 0; k < r->d.n; k++) {
 		struct x86_insn i;
 
