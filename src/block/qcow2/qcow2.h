@@ -22,6 +22,7 @@
 #include <pthread.h>
 
 #include "src/block/block.h"
+#include "src/block/packer.h"
 #include "src/block/range.h"
 
 #define QC_MAGIC 0x514649fbu /* "QFI\xfb" */
@@ -152,6 +153,7 @@ struct qcow2 {
 
 	pthread_mutex_t zlock;
 	struct qc_zcache zcache;
+	struct packers packers;
 };
 
 /* ---- meta.c; q->lock held ---- */

@@ -75,6 +75,7 @@ static int open_extent(struct block_node *n, const struct block_open_opts *o, st
 	char *path;
 	int rc;
 
+	e->packers = &((struct vmdk *)n->priv)->packers;
 	if (e->kind == VMDK_ZERO)
 		return 0;
 	if (embedded) {
@@ -106,6 +107,7 @@ static void fini(struct vmdk *m)
 		free(m->ext[i].name);
 	}
 	free(m->ext);
+	packers_fini(&m->packers);
 	pthread_mutex_destroy(&m->lock);
 	free(m);
 }
@@ -122,6 +124,7 @@ static int vmdk_open(struct block_node *n, const struct block_open_opts *o, stru
 	if (!m)
 		return err_set(err, -ENOMEM, "out of memory");
 	pthread_mutex_init(&m->lock, NULL);
+	packers_init(&m->packers);
 	n->priv = m;
 	rc = read_desc(n, m, &d, &embedded, err);
 	if (!rc && embedded && d.next != 1)
