@@ -252,6 +252,22 @@ static int vmdk_preadv(struct block_node *n, uint64_t off, size_t len, const str
 	return 0;
 }
 
+static int vmdk_preadv_nowait(struct block_node *n, uint64_t off, size_t len,
+			      const struct block_vec *v, size_t voff)
+{
+	struct vmdk_extent *e = extent_at(n->priv, off);
+	uint64_t in = off - e->start;
+
+	if (len > e->len - in)
+		return -EAGAIN;
+	if (e->kind == VMDK_SPARSE)
+		return grains_preadv_nowait(&e->g, in, len, v, voff);
+	if (e->kind == VMDK_FLAT)
+		return block_preadv_nowait(e->file, e->flat_off + in, len, v, voff);
+	block_vec_zero(v, voff, len);
+	return 0;
+}
+
 /* Whoever was made over this image must notice that it changed. */
 static int touch(struct block_node *n)
 {
@@ -417,6 +433,7 @@ const struct block_format_desc block_vmdk = {
 	.close = vmdk_close,
 	.create = vmdk_create,
 	.preadv = vmdk_preadv,
+	.preadv_nowait = vmdk_preadv_nowait,
 	.pwritev = vmdk_pwritev,
 	.pwrite_compressed = vmdk_pwrite_compressed,
 	.zero = vmdk_zero,
