@@ -2,7 +2,6 @@
 #include "src/block/fastmap.h"
 
 #include <stdlib.h>
-#include <string.h>
 
 #include "src/base/bits.h"
 
@@ -21,13 +20,15 @@ struct fast_slot {
 void fastmap_init(struct fastmap *m)
 {
 	atomic_init(&m->slots, NULL);
+	m->memory = NULL;
 	atomic_init(&m->changes, 0);
 }
 
 void fastmap_fini(struct fastmap *m)
 {
-	free(atomic_load(&m->slots));
 	atomic_store(&m->slots, NULL);
+	free(m->memory);
+	m->memory = NULL;
 }
 
 static struct fast_slot *slot_of(struct fast_slot *slots, uint64_t off)
@@ -82,10 +83,11 @@ void fastmap_put(struct fastmap *m, uint64_t off, uint64_t len, enum fast_kind k
 	uint32_t version;
 
 	if (!slots) {
-		slots = aligned_alloc(sizeof(*slots), SLOTS * sizeof(*slots));
-		if (!slots)
+		/* Pages of it that no piece needs are never touched. */
+		m->memory = calloc(SLOTS + 1, sizeof(*slots));
+		if (!m->memory)
 			return;
-		memset(slots, 0, SLOTS * sizeof(*slots));
+		slots = (struct fast_slot *)align_up((uintptr_t)m->memory, sizeof(*slots));
 		atomic_store_explicit(&m->slots, slots, memory_order_release);
 	}
 	s = slot_of(slots, off);

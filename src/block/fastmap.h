@@ -21,6 +21,7 @@ struct fast_slot;
 struct fastmap {
 	_Atomic(struct fast_slot *) slots; /* made with the first that is put in */
 	_Atomic uint64_t changes;
+	void *memory; /* the slots are in it */
 };
 
 struct fast_run {
