@@ -89,7 +89,7 @@ static void halves(void **state)
 
 	fastmap_init(&c.m);
 	assert_int_equal(pthread_create(&t, NULL, putting, &c), 0);
-	for (unsigned i = 0; i < 3000000; i++) {
+	for (unsigned i = 0; hits < 500000; i++) {
 		uint64_t off = i % 3 * 4096 * MIB + i % 5 * 4096;
 		struct fast_run r;
 
@@ -100,7 +100,6 @@ static void halves(void **state)
 	}
 	atomic_store(&c.stop, true);
 	pthread_join(t, NULL);
-	assert_true(hits > 0);
 	fastmap_fini(&c.m);
 }
 
