@@ -10,7 +10,7 @@ purpose=${1:-build}
 # What the program is built from and what it starts at run time: one group a line.
 build="gcc libc6-dev make meson ninja-build pkg-config python3
 	libjson-c-dev
-	zlib1g-dev libdeflate-dev libzstd-dev nettle-dev libgnutls28-dev
+	zlib1g-dev libdeflate-dev libisal-dev libzstd-dev nettle-dev libgnutls28-dev
 	libslirp-dev"
 firmware="seabios ovmf"
 guest="cpio gzip python3"

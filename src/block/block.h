@@ -366,6 +366,9 @@ int must_check block_create(const struct block_format_desc *d, const struct bloc
 /* Reads from the backing image, zeroes where it ends or there is none. */
 int must_check block_read_backing(struct block_node *n, uint64_t off, size_t len,
 				  const struct block_vec *v, size_t voff);
+/* The same without waiting: -EAGAIN, as block_preadv_nowait(). */
+int must_check block_read_backing_nowait(struct block_node *n, uint64_t off, size_t len,
+					 const struct block_vec *v, size_t voff);
 /* Opens another file as a protocol node, beside @n (same flags and host). */
 int must_check block_open_proto(const char *path, unsigned flags, enum block_cache cache,
 				const struct block_host *host, struct block_node **out,

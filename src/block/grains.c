@@ -25,6 +25,7 @@ int grains_init(struct grains *g)
 	}
 	pthread_mutex_init(&g->lock, NULL);
 	range_set_init(&g->ranges);
+	fastmap_init(&g->fast);
 	return 0;
 }
 
@@ -37,6 +38,7 @@ void grains_fini(struct grains *g)
 	free(g->chunks);
 	free(g->chunk_dirty);
 	range_set_fini(&g->ranges);
+	fastmap_fini(&g->fast);
 	pthread_mutex_destroy(&g->lock);
 	g->chunks = NULL;
 }
@@ -140,6 +142,7 @@ int grains_set(struct grains *g, uint64_t i, uint64_t raw)
 		return rc;
 	if (!p)
 		return -EROFS; /* a table this kind of image does not grow */
+	fastmap_changed(&g->fast);
 	put(g, p + at % g->chunk_entries * g->entry_bytes, raw);
 	g->ndirty += !g->chunk_dirty[c];
 	g->chunk_dirty[c] = 1;
@@ -199,6 +202,78 @@ int grains_preadv(struct grains *g, uint64_t off, size_t len, const struct block
 	hold(g, &r, off, len, false);
 	rc = read_held(g, off, len, v, voff);
 	range_unlock(&g->ranges, &r);
+	return rc;
+}
+
+static bool held(struct grains *g, uint64_t i)
+{
+	uint64_t at = map_index(g, i);
+
+	return at < g->map_entries && g->chunks[at / g->chunk_entries];
+}
+
+/* How far from @off on all is alike and in one place, as far as the map is in memory. */
+static int look_along(struct grains *g, uint64_t off, uint64_t max, struct fast_run *r, uint64_t *len)
+{
+	enum grain_kind k, first = GRAIN_OTHER;
+	uint64_t in = off & (g->block_bytes - 1), raw, host;
+
+	for (*len = 0; *len < max; in = 0) {
+		uint64_t i = (off + *len) / g->block_bytes;
+
+		if (!held(g, i) || grains_entry(g, i, &raw) || g->ops->decode(g, raw, &k, &host) ||
+		    k == GRAIN_OTHER)
+			break;
+		if (!*len) {
+			first = k;
+			r->host = host + in;
+		} else if (k != first || (k == GRAIN_DATA && host != r->host + *len)) {
+			break;
+		}
+		*len = min_of(*len + g->block_bytes - in, max);
+	}
+	r->kind = first == GRAIN_DATA ? FAST_DATA : first == GRAIN_ZERO ? FAST_ZERO : FAST_BACKING;
+	return *len ? 0 : -EAGAIN;
+}
+
+static int look_nowait(struct grains *g, uint64_t off, uint64_t max, struct fast_run *r, uint64_t *len)
+{
+	int rc = -EAGAIN;
+
+	if (pthread_mutex_trylock(&g->lock))
+		return rc;
+	r->changes = atomic_load(&g->fast.changes);
+	rc = look_along(g, off, fastmap_reach(off, max, g->len), r, len);
+	if (!rc)
+		fastmap_put(&g->fast, off, *len, r->kind, r->host);
+	pthread_mutex_unlock(&g->lock);
+	return rc;
+}
+
+int grains_preadv_nowait(struct grains *g, uint64_t off, size_t len, const struct block_vec *v,
+			 size_t voff)
+{
+	struct fast_run r;
+	int rc = 0;
+
+	while (len && !rc) {
+		uint64_t n = len;
+
+		if (!fastmap_get(&g->fast, off, len, &r))
+			rc = look_nowait(g, off, len, &r, &n);
+		n = min_of(n, (uint64_t)len);
+		if (!rc && r.kind == FAST_DATA)
+			rc = block_preadv_nowait(g->file, r.host, n, v, voff);
+		else if (!rc && r.kind == FAST_ZERO)
+			block_vec_zero(v, voff, n);
+		else if (!rc)
+			rc = block_read_backing_nowait(g->node, g->base + off, n, v, voff);
+		if (!rc && !fastmap_stands(&g->fast, &r))
+			rc = -EAGAIN;
+		off += n;
+		voff += n;
+		len -= n;
+	}
 	return rc;
 }
 

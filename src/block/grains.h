@@ -16,6 +16,7 @@
 #include <pthread.h>
 
 #include "src/block/block.h"
+#include "src/block/fastmap.h"
 #include "src/block/range.h"
 
 enum grain_kind { GRAIN_NONE, GRAIN_ZERO, GRAIN_DATA, GRAIN_OTHER };
@@ -54,6 +55,7 @@ struct grains {
 
 	pthread_mutex_t lock;
 	struct range_set ranges;
+	struct fastmap fast; /* offsets as in @len */
 	uint8_t **chunks;
 	uint8_t *chunk_dirty; /* by chunk */
 	uint64_t nchunks, loaded, max_loaded, hand, ndirty;
@@ -66,6 +68,8 @@ void grains_fini(struct grains *g);
 
 int must_check grains_preadv(struct grains *g, uint64_t off, size_t len, const struct block_vec *v,
 			     size_t voff);
+int must_check grains_preadv_nowait(struct grains *g, uint64_t off, size_t len,
+				    const struct block_vec *v, size_t voff);
 int must_check grains_pwritev(struct grains *g, uint64_t off, size_t len,
 			      const struct block_vec *v, size_t voff);
 int must_check grains_zero(struct grains *g, uint64_t off, uint64_t len, bool unmap);

@@ -244,3 +244,15 @@ int block_read_backing(struct block_node *n, uint64_t off, size_t len, const str
 		block_vec_zero(v, voff + have, len - have);
 	return rc;
 }
+
+int block_read_backing_nowait(struct block_node *n, uint64_t off, size_t len,
+			      const struct block_vec *v, size_t voff)
+{
+	struct block_node *b = n->backing;
+	size_t have = b && off < b->len ? min_of((uint64_t)len, b->len - off) : 0;
+	int rc = have ? block_preadv_nowait(b, off, have, v, voff) : 0;
+
+	if (!rc && have < len)
+		block_vec_zero(v, voff + have, len - have);
+	return rc;
+}

@@ -126,7 +126,7 @@ void op_usage_fini(struct block_usage *u);
 /* ---- for the operations themselves (op_util.c) ---- */
 struct block_open_opts op_open_opts(const struct op_env *env, const char *format, unsigned flags);
 unsigned op_threads(const struct op_env *env);
-/* Is there room for @bytes more in the folder of @path? -ENOSPC and what is missing. */
+/* Is there room for @bytes more in the folder of @path? -ENOSPC and what is missing (op_room.c). */
 int must_check op_room(const struct op_env *env, const char *path, uint64_t bytes, struct err *err);
 
 /* Work over [from, total) in pieces of @step bytes on several threads; the pieces

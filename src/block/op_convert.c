@@ -254,6 +254,17 @@ static int open_source(struct copy *k, struct err *err)
 	return k->src->desc->snap_view(k->src, k->c->snapshot, err);
 }
 
+/* Its data are all written, and into its own file? */
+static bool takes_all_data(const struct op_convert *c)
+{
+	if (c->compress || c->backing_path)
+		return false;
+	for (size_t i = 0; i < c->nopts; i++)
+		if (strstr(c->opts[i], "streamOptimized") || !strncmp(c->opts[i], "data_file", 9))
+			return false;
+	return true;
+}
+
 static int create_target(struct copy *k, struct err *err)
 {
 	const struct op_convert *c = k->c;
@@ -266,6 +277,12 @@ static int create_target(struct copy *k, struct err *err)
 
 	if (c->compress && d && !d->pwrite_compressed)
 		return err_set(err, -ENOTSUP, "images of format %s are not compressed", d->name);
+	if (takes_all_data(c) && d) {
+		int rc = op_room_for_copy(k->env, c, k->src, err);
+
+		if (rc)
+			return rc;
+	}
 	return op_create(k->env, &oc, NULL, err);
 }
 

@@ -7,6 +7,9 @@
 #include "src/block/op.h"
 
 bool op_reads_zero(const struct block_node *n);
+/* Before a new target is made: -ENOSPC if what it must hold is more than there is room for. */
+int must_check op_room_for_copy(const struct op_env *env, const struct op_convert *c,
+				struct block_node *src, struct err *err);
 /* What was made is on storage. */
 int must_check op_sync_files(const struct block_made *m, const struct block_host *host,
 			     struct err *err);

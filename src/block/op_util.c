@@ -7,7 +7,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <sys/statvfs.h>
 #include <unistd.h>
 
 #include "src/base/bits.h"
@@ -33,30 +32,6 @@ unsigned op_threads(const struct op_env *env)
 	long n = env->threads ? (long)env->threads : sysconf(_SC_NPROCESSORS_ONLN);
 
 	return n < 1 ? 1 : (unsigned)min_of(n, (long)MAX_THREADS);
-}
-
-int op_room(const struct op_env *env, const char *path, uint64_t bytes, struct err *err)
-{
-	const char *slash = strrchr(path, '/');
-	struct statvfs v;
-	uint64_t avail;
-	char *dir;
-	int rc;
-
-	if (env->host)
-		return 0;
-	dir = slash ? strndup(path, (size_t)(slash - path) + 1) : strdup(".");
-	if (!dir)
-		return err_set(err, -ENOMEM, "out of memory");
-	rc = statvfs(dir, &v);
-	free(dir);
-	if (rc < 0)
-		return 0; /* creating the file will tell why */
-	avail = (uint64_t)v.f_bavail * v.f_frsize;
-	if (avail >= bytes)
-		return 0;
-	return err_set(err, -ENOSPC, "no room for '%s': %llu bytes are needed, %llu are free", path,
-		       (unsigned long long)bytes, (unsigned long long)avail);
 }
 
 void op_bufs_init(struct op_bufs *b, size_t bytes)

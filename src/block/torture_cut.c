@@ -23,6 +23,13 @@ struct cut {
 	size_t *pending;          /* events below the cut that are not in base */
 	size_t npending, cap;
 	uint64_t subset;          /* WAY_SUBSET: which of the pending arrived */
+	/* Memory of the cut before, for the next: to have it given anew, page by page, takes
+	 * longer than all else. */
+	struct mem_data spare[TORTURE_FILES];
+	uint8_t *got;
+	uint8_t *safe;            /* the disk as ops below covered leave it */
+	uint64_t safe_len;
+	size_t covered;
 };
 
 static int add_pending(struct cut *c, size_t i)
@@ -87,15 +94,39 @@ static int apply_torn(struct run *u, struct mem_data *d, const struct mem_event 
 	return rc;
 }
 
+/* @from's contents in the memory that @d has, if it has enough. */
+static int refill(struct mem_data *d, const struct mem_data *from)
+{
+	if (d->cap < from->len) {
+		free(d->bytes);
+		return mem_data_copy(d, from);
+	}
+	memcpy(d->bytes, from->bytes, from->len);
+	/* Behind the end all is zero. */
+	if (d->len > from->len)
+		memset(d->bytes + from->len, 0, d->len - from->len);
+	d->len = from->len;
+	return 0;
+}
+
+static void keep_memory(struct cut *c, struct mem_host *h)
+{
+	for (unsigned i = 0; i < h->nfiles && i < TORTURE_FILES; i++) {
+		c->spare[i] = h->files[i]->now;
+		h->files[i]->now = (struct mem_data){ 0 };
+	}
+}
+
 static int make_state(struct cut *c, enum way way, struct mem_host *out)
 {
 	struct run *u = c->u;
 	int rc = 0;
 
 	for (unsigned i = 0; i < u->host.nfiles && !rc; i++) {
-		struct mem_data d = { 0 };
+		struct mem_data d = c->spare[i];
 
-		rc = mem_data_copy(&d, &c->base[i]);
+		c->spare[i] = (struct mem_data){ 0 };
+		rc = refill(&d, &c->base[i]);
 		for (size_t k = 0; k < c->npending && !rc && way != WAY_NONE; k++) {
 			const struct mem_event *e = &u->host.log[c->pending[k]];
 			bool last = k + 1 == c->npending;
@@ -149,26 +180,22 @@ static bool allowed(const struct run *u, size_t first, size_t at, uint64_t s, co
 	return false;
 }
 
-/* The disk at the last flush: @first is the first op that it does not cover. */
-static uint64_t safe_disk(const struct run *u, size_t at, uint8_t *disk, size_t *first)
+/* The disk at the last flush, into c->safe; @at never goes back. */
+static void safe_disk(struct cut *c, size_t at)
 {
-	size_t last = 0, covered = 0;
-	uint64_t len = u->base_len;
+	const struct run *u = c->u;
+	size_t last = 0;
 
-	memset(disk, 0, u->max_len);
-	memcpy(disk, u->base, u->base_len);
 	for (size_t i = 0; i < u->nops; i++)
 		if (u->ops[i].flush && u->ops[i].end <= at)
 			last = u->ops[i].begin;
-	for (; covered < u->nops && u->ops[covered].end <= last; covered++) {
-		const struct op *o = &u->ops[covered];
+	for (; c->covered < u->nops && u->ops[c->covered].end <= last; c->covered++) {
+		const struct op *o = &u->ops[c->covered];
 
 		if (o->data)
-			memcpy(disk + o->off, o->data, o->len);
-		len = o->disk_len;
+			memcpy(c->safe + o->off, o->data, o->len);
+		c->safe_len = o->disk_len;
 	}
-	*first = covered;
-	return len;
 }
 
 static bool length_allowed(const struct run *u, size_t first, size_t at, uint64_t safe,
@@ -181,35 +208,31 @@ static bool length_allowed(const struct run *u, size_t first, size_t at, uint64_
 	return ok;
 }
 
-static void check_disk(struct run *u, struct block_node *n, size_t at, enum way way)
+static void check_disk(struct cut *c, struct block_node *n, size_t at, enum way way)
 {
-	uint8_t *safe = malloc(u->max_len), *got = calloc(1, u->max_len);
-	uint64_t len;
-	size_t first;
+	uint8_t *safe = c->safe, *got = c->got;
+	struct run *u = c->u;
 	int rc;
 
-	if (!safe || !got) {
-		blame(u, at, way, "out of memory");
-		goto out;
+	safe_disk(c, at);
+	if (!length_allowed(u, c->covered, at, c->safe_len, n->len)) {
+		blame(u, at, way, "the disk has %" PRIu64 " bytes, should have %" PRIu64, n->len,
+		      c->safe_len);
+		return;
 	}
-	len = safe_disk(u, at, safe, &first);
-	if (!length_allowed(u, first, at, len, n->len)) {
-		blame(u, at, way, "the disk has %" PRIu64 " bytes, should have %" PRIu64, n->len, len);
-		goto out;
-	}
+	memset(got, 0xee, n->len); /* what is not read is noticed */
 	rc = block_pread(n, 0, got, n->len);
 	if (rc)
 		blame(u, at, way, "cannot read: %s", strerror(-rc));
-	for (uint64_t s = 0; !rc && s < n->len; s += 512) {
-		if (!memcmp(safe + s, got + s, 512) || allowed(u, first, at, s, got + s))
+	if (rc || !memcmp(safe, got, n->len))
+		return;
+	for (uint64_t s = 0; s < n->len; s += 512) {
+		if (!memcmp(safe + s, got + s, 512) || allowed(u, c->covered, at, s, got + s))
 			continue;
 		blame(u, at, way, "sector %" PRIu64 " holds %016" PRIx64 ", flushed was %016" PRIx64,
 		      s / 512, ld_le64(got + s), ld_le64(safe + s));
 		break;
 	}
-out:
-	free(safe);
-	free(got);
 }
 
 /* A snapshot that was complete, and not being deleted, is there with its contents. */
@@ -285,8 +308,9 @@ static void check_below(struct run *u, const struct block_node *n, size_t at, en
 	}
 }
 
-static void check_state(struct run *u, struct mem_host *h, size_t at, enum way way)
+static void check_state(struct cut *c, struct mem_host *h, size_t at, enum way way)
 {
+	struct run *u = c->u;
 	struct block_open_opts o = { .format = u->t->format, .flags = BLOCK_OPEN_WRITE,
 				     .host = &h->host, .secret = &u->secret };
 	char first[200] = "";
@@ -312,7 +336,7 @@ static void check_state(struct run *u, struct mem_host *h, size_t at, enum way w
 	}
 	if (u->t->jobs)
 		check_below(u, n, at, way);
-	check_disk(u, n, at, way);
+	check_disk(c, n, at, way);
 	rc = block_close(n);
 	if (rc)
 		blame(u, at, way, "does not close: %s", strerror(-rc));
@@ -329,7 +353,8 @@ static int cut_at(struct cut *c, size_t at, enum way way)
 	mem_host_init(&h, TORTURE_FILE_MAX);
 	rc = make_state(c, way, &h);
 	if (!rc)
-		check_state(c->u, &h, at, way);
+		check_state(c, &h, at, way);
+	keep_memory(c, &h);
 	mem_host_fini(&h);
 	c->u->r->cuts++;
 	return rc;
@@ -351,11 +376,17 @@ static int cut_subsets(struct cut *c, size_t at)
 
 int torture_cut(struct run *u, const struct mem_data *start)
 {
-	struct cut c = { .u = u };
+	struct cut c = { .u = u, .safe_len = u->base_len };
 	size_t n = u->host.nlog, step = 1;
 	int rc = 0;
 
 	memcpy(c.base, start, sizeof(c.base)); /* ours from here on */
+	c.safe = calloc(1, u->max_len);
+	c.got = malloc(u->max_len);
+	if (c.safe && c.got)
+		memcpy(c.safe, u->base, u->base_len);
+	else
+		rc = -ENOMEM;
 	if (u->t->max_cuts && n * WAYS > u->t->max_cuts)
 		step = n * WAYS / u->t->max_cuts + 1;
 	for (size_t at = 0; at <= n && !rc; at++) {
@@ -369,8 +400,12 @@ int torture_cut(struct run *u, const struct mem_data *start)
 		if (u->t->progress && !u->t->progress->step(u->t->progress->opaque, at, n))
 			rc = -ECANCELED;
 	}
-	for (unsigned i = 0; i < array_size(c.base); i++)
+	for (unsigned i = 0; i < array_size(c.base); i++) {
 		free(c.base[i].bytes);
+		free(c.spare[i].bytes);
+	}
 	free(c.pending);
+	free(c.safe);
+	free(c.got);
 	return rc;
 }

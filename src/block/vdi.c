@@ -287,6 +287,12 @@ static int vdi_preadv(struct block_node *n, uint64_t off, size_t len, const stru
 	return grains_preadv(&((struct vdi *)n->priv)->g, off, len, v, voff);
 }
 
+static int vdi_preadv_nowait(struct block_node *n, uint64_t off, size_t len,
+			     const struct block_vec *v, size_t voff)
+{
+	return grains_preadv_nowait(&((struct vdi *)n->priv)->g, off, len, v, voff);
+}
+
 static int vdi_pwritev(struct block_node *n, uint64_t off, size_t len, const struct block_vec *v,
 		       size_t voff)
 {
@@ -508,6 +514,7 @@ const struct block_format_desc block_vdi = {
 	.close = vdi_close,
 	.create = vdi_create,
 	.preadv = vdi_preadv,
+	.preadv_nowait = vdi_preadv_nowait,
 	.pwritev = vdi_pwritev,
 	.zero = vdi_zero,
 	.discard = vdi_discard,

@@ -282,6 +282,15 @@ static int vhd_preadv(struct block_node *n, uint64_t off, size_t len, const stru
 			: grains_preadv(&d->g, off, len, v, voff);
 }
 
+static int vhd_preadv_nowait(struct block_node *n, uint64_t off, size_t len,
+			     const struct block_vec *v, size_t voff)
+{
+	struct vhd *d = n->priv;
+
+	return d->fixed ? block_preadv_nowait(n->file, off, len, v, voff)
+			: grains_preadv_nowait(&d->g, off, len, v, voff);
+}
+
 static int vhd_pwritev(struct block_node *n, uint64_t off, size_t len, const struct block_vec *v,
 		       size_t voff)
 {
@@ -453,6 +462,7 @@ const struct block_format_desc block_vhd = {
 	.close = vhd_close,
 	.create = vhd_create,
 	.preadv = vhd_preadv,
+	.preadv_nowait = vhd_preadv_nowait,
 	.pwritev = vhd_pwritev,
 	.zero = vhd_zero,
 	.discard = vhd_discard,

@@ -352,6 +352,12 @@ static int vhdx_preadv(struct block_node *n, uint64_t off, size_t len, const str
 	return grains_preadv(&((struct vhdx *)n->priv)->g, off, len, v, voff);
 }
 
+static int vhdx_preadv_nowait(struct block_node *n, uint64_t off, size_t len,
+			      const struct block_vec *v, size_t voff)
+{
+	return grains_preadv_nowait(&((struct vhdx *)n->priv)->g, off, len, v, voff);
+}
+
 static int vhdx_pwritev(struct block_node *n, uint64_t off, size_t len, const struct block_vec *v,
 			size_t voff)
 {
@@ -554,6 +560,7 @@ const struct block_format_desc block_vhdx = {
 	.close = vhdx_close,
 	.create = vhdx_create,
 	.preadv = vhdx_preadv,
+	.preadv_nowait = vhdx_preadv_nowait,
 	.pwritev = vhdx_pwritev,
 	.zero = vhdx_zero,
 	.discard = vhdx_discard,

@@ -214,6 +214,37 @@ def test_full_host(d):
         expect(not (d / target).exists(), f"{target} was left half-made")
 
 
+def test_no_room(d):
+    """What cannot fit is refused before anything is made; what might, is tried."""
+    with open(d / "huge.raw", "wb") as f:
+        f.truncate(4 << 40)
+    for target in ("t.qcow2", "t.raw", "t.vdi"):
+        run("convert", d / "huge.raw", d / target, "--sparse", "0", "--quiet", ok=1, says="no room")
+        expect(not (d / target).exists(), f"{target} was made")
+    small, inside = d / "small", ["unshare", "-rm", "sh", "-c",
+                                  'mount -t tmpfs -o size=6m none "$0" && exec "$@"', d / "small"]
+    small.mkdir()
+    if subprocess.run([*inside, "true"], check=False, capture_output=True).returncode:
+        return  # this host lets nobody mount
+
+    def there(*args, ok, says):
+        r = subprocess.run([*inside, "sh", "-c", '"$@"; rc=$?; ls "$0"; exit $rc', small, BOTHY,
+                            "disk", "convert", "--quiet", *args], check=False, text=True,
+                           capture_output=True, timeout=60)
+        expect(r.returncode == ok and says in r.stderr, f"{args}: {r.returncode} {r.stderr}")
+        return r.stdout
+
+    rnd = random.Random(4)
+    (d / "big.raw").write_bytes(rnd.randbytes(9 << 20))
+    (d / "zero.raw").write_bytes(bytes(9 << 20) + rnd.randbytes(1 << 20))  # zeroes, but written
+    (d / "soft.raw").write_bytes(b"bothy" * (2 << 20))
+    for target in ("t.qcow2", "t.raw", "t.vmdk", "t.vhdx"):
+        left = there(d / "big.raw", small / target, ok=1, says="no room for")
+        expect(not left.strip(), f"{target}: there is {left}")
+        there(d / "zero.raw", small / target, ok=0, says="")
+    there(d / "soft.raw", small / "t.qcow2", "--compress", ok=0, says="")
+
+
 def test_snapshots(d):
     img = d / "a.qcow2"
     run("create", img, "8M")

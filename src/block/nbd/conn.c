@@ -2,13 +2,13 @@
 #include "src/block/nbd/conn.h"
 
 #include <errno.h>
-#include <gnutls/gnutls.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/time.h>
 #include <unistd.h>
 
 #include "src/base/bits.h"
+#include "src/block/nbd/tls_lib.h"
 #include "src/block/pool.h"
 
 enum { SLICE_MS = 1000, MAX_IOV = 64, ONE_RECORD = 16000 };
@@ -26,7 +26,7 @@ void nbd_conn_init(struct nbd_conn *c, int fd)
 void nbd_conn_close(struct nbd_conn *c)
 {
 	if (c->tls)
-		gnutls_deinit(c->tls);
+		c->lib->deinit(c->tls);
 	if (c->fd >= 0)
 		close(c->fd);
 	c->tls = NULL;
@@ -64,7 +64,7 @@ static ssize_t read_some(struct nbd_conn *c, void *buf, size_t len)
 	if (late(c))
 		return -ETIMEDOUT;
 	if (c->tls) {
-		n = gnutls_record_recv(c->tls, buf, len);
+		n = c->lib->record_recv(c->tls, buf, len);
 		if (n == GNUTLS_E_AGAIN || n == GNUTLS_E_INTERRUPTED || n == GNUTLS_E_REHANDSHAKE)
 			return 0;
 		return n > 0 ? n : -ECONNRESET;
@@ -109,7 +109,7 @@ int nbd_conn_skip(struct nbd_conn *c, uint64_t len)
 static int write_tls(struct nbd_conn *c, const uint8_t *p, size_t len)
 {
 	while (len) {
-		ssize_t n = gnutls_record_send(c->tls, p, len);
+		ssize_t n = c->lib->record_send(c->tls, p, len);
 
 		if (n == GNUTLS_E_INTERRUPTED)
 			continue;
@@ -130,10 +130,10 @@ static int writev_tls(struct nbd_conn *c, const struct iovec *iov, unsigned n)
 		total += iov[i].iov_len;
 	/* Small pieces (a header) go out in one record with what follows. */
 	if (total <= ONE_RECORD)
-		gnutls_record_cork(c->tls);
+		c->lib->record_cork(c->tls);
 	for (unsigned i = 0; i < n && !rc; i++)
 		rc = write_tls(c, iov[i].iov_base, iov[i].iov_len);
-	if (total <= ONE_RECORD && gnutls_record_uncork(c->tls, 0) < 0)
+	if (total <= ONE_RECORD && c->lib->record_uncork(c->tls, 0) < 0)
 		rc = -ECONNRESET;
 	return rc;
 }

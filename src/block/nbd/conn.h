@@ -21,6 +21,7 @@ struct nbd_tls_files {
 	bool verify_peer;     /* server: clients need a certificate of the CA; client: always */
 };
 struct nbd_tls;
+struct tls_lib;
 /* Reads the files. */
 int must_check nbd_tls_new(const struct nbd_tls_files *f, bool server, struct nbd_tls **out,
 			   struct err *err);
@@ -29,6 +30,7 @@ void nbd_tls_free(struct nbd_tls *t); /* after the last connection with it */
 struct nbd_conn {
 	int fd;              /* owned */
 	void *tls;           /* gnutls_session_t, NULL: plain */
+	const struct tls_lib *lib; /* with tls: its calls; the nbd_tls's */
 	int64_t deadline_ns; /* reading ends with -ETIMEDOUT past it; 0: never */
 };
 

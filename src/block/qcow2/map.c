@@ -22,6 +22,13 @@ int qc_corrupt(struct qcow2 *q)
 	return -EIO;
 }
 
+void qc_l1_use(struct qcow2 *q, uint64_t off, uint64_t entries)
+{
+	q->l1_off = off;
+	q->l1_size = (uint32_t)entries;
+	fastmap_changed(&q->fast);
+}
+
 static int l1_get(struct qcow2 *q, uint64_t off, uint64_t *pos, uint64_t *entry)
 {
 	uint64_t idx = off >> qc_l1_shift(q);

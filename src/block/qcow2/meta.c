@@ -191,6 +191,8 @@ int qc_meta_write(struct qcow2 *q, enum qc_class cls, uint64_t off, const void *
 	uint32_t size = q->cache.page_size;
 	const uint8_t *src = buf;
 
+	if (cls == QC_L1 || cls == QC_L2)
+		fastmap_changed(&q->fast);
 	while (len) {
 		uint32_t in = (uint32_t)(off & (size - 1));
 		size_t n = min_of(len, (size_t)(size - in));

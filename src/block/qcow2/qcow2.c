@@ -75,6 +75,8 @@ static void fini(struct qcow2 *q)
 	qc_cache_fini(q);
 	free(q->drops);
 	free(q->zcache.data);
+	packers_fini(&q->packers);
+	fastmap_fini(&q->fast);
 	range_set_fini(&q->ranges);
 	pthread_mutex_destroy(&q->lock);
 	pthread_mutex_destroy(&q->zlock);
@@ -95,6 +97,8 @@ static int qcow2_open(struct block_node *n, const struct block_open_opts *o, str
 	range_set_init(&q->ranges);
 	pthread_mutex_init(&q->lock, NULL);
 	pthread_mutex_init(&q->zlock, NULL);
+	packers_init(&q->packers);
+	fastmap_init(&q->fast);
 	rc = qc_header_read(q, o, err);
 	if (!rc)
 		rc = qc_cache_init(q, o->cache_bytes);

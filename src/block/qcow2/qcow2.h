@@ -22,6 +22,8 @@
 #include <pthread.h>
 
 #include "src/block/block.h"
+#include "src/block/fastmap.h"
+#include "src/block/packer.h"
 #include "src/block/range.h"
 
 #define QC_MAGIC 0x514649fbu /* "QFI\xfb" */
@@ -140,6 +142,7 @@ struct qcow2 {
 	pthread_mutex_t lock;
 	struct range_set ranges;
 	struct qc_cache cache;
+	struct fastmap fast; /* what qc_lookup() said, while no L1 or L2 entry changes */
 	uint64_t write_gen, sync_gen; /* anything written since the last sync? */
 	uint64_t free_hint;           /* no free cluster below it */
 	uint64_t used_end;            /* clusters the file had, or we gave out */
@@ -152,6 +155,7 @@ struct qcow2 {
 
 	pthread_mutex_t zlock;
 	struct qc_zcache zcache;
+	struct packers packers;
 };
 
 /* ---- meta.c; q->lock held ---- */
@@ -213,6 +217,8 @@ int must_check qc_entry_set(struct qcow2 *q, uint64_t off, const struct qc_entry
 /* Kind of sub-cluster @s; -EIO for what cannot be. */
 int must_check qc_sub_kind(const struct qcow2 *q, const struct qc_entry *e, unsigned s,
 			   enum qc_kind *k);
+/* Another L1 table is the disk's from now on. */
+void qc_l1_use(struct qcow2 *q, uint64_t off, uint64_t entries);
 int qc_corrupt(struct qcow2 *q); /* damage: marks the image, stops writing; returns -EIO */
 
 /* ---- rw.c ---- */

@@ -24,7 +24,7 @@ static int l1_grow_in_place(struct qcow2 *q, uint64_t entries)
 		rc = qc_sync(q);
 	if (rc)
 		return rc;
-	q->l1_size = (uint32_t)entries;
+	qc_l1_use(q, q->l1_off, entries);
 	rc = qc_header_update(q);
 	return rc ? rc : qc_sync(q);
 }
@@ -61,8 +61,7 @@ int qc_l1_grow(struct qcow2 *q, uint64_t entries)
 		qc_unalloc(q, off, n);
 		return rc;
 	}
-	q->l1_off = off;
-	q->l1_size = (uint32_t)entries;
+	qc_l1_use(q, off, entries);
 	rc = qc_header_update(q);
 	if (!rc)
 		rc = qc_sync(q);

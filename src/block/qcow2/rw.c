@@ -106,51 +106,70 @@ int qc_preadv(struct block_node *n, uint64_t off, size_t len, const struct block
 	return rc;
 }
 
-static int backing_nowait(struct block_node *n, const struct span *s, size_t len)
+static int read_fast(struct block_node *n, const struct fast_run *r, const struct span *s, size_t len)
 {
-	struct block_node *b = n->backing;
-	size_t have = b && s->off < b->len ? min_of((uint64_t)len, b->len - s->off) : 0;
-	int rc = have ? block_preadv_nowait(b, s->off, have, s->v, s->voff) : 0;
+	struct qcow2 *q = n->priv;
 
-	if (!rc && have < len)
-		block_vec_zero(s->v, s->voff + have, len - have);
+	switch (r->kind) {
+	case FAST_BACKING: return block_read_backing_nowait(n, s->off, len, s->v, s->voff);
+	case FAST_ZERO: block_vec_zero(s->v, s->voff, len); return 0;
+	case FAST_DATA: return block_preadv_nowait(q->data, r->host, len, s->v, s->voff);
+	}
+	return -EAGAIN;
+}
+
+/* What tables that are in memory say of @s's beginning, noted for the next who asks. */
+static int look_nowait(struct qcow2 *q, const struct span *s, struct fast_run *r, uint64_t *len)
+{
+	struct qc_run run = { .len = 0 };
+	int rc = -EAGAIN;
+
+	if (pthread_mutex_trylock(&q->lock))
+		return rc;
+	q->cache.held_only = true;
+	r->changes = atomic_load(&q->fast.changes);
+	rc = qc_lookup(q, s->off, fastmap_reach(s->off, s->len, q->node->len), &run);
+	if (rc == -EAGAIN) /* what is asked for may be held, if not all around it */
+		rc = qc_lookup(q, s->off, s->len, &run);
+	q->cache.held_only = false;
+	r->host = run.host;
+	switch (run.kind) {
+	case QC_UNALLOC: r->kind = FAST_BACKING; break;
+	case QC_ZERO: r->kind = FAST_ZERO; break;
+	case QC_DATA: r->kind = FAST_DATA; break;
+	case QC_PACKED: rc = -EAGAIN; break; /* unpacking is work for another thread */
+	}
+	if (!rc)
+		fastmap_put(&q->fast, s->off, run.len, r->kind, run.host);
+	pthread_mutex_unlock(&q->lock);
+	*len = run.len;
 	return rc;
 }
 
-/* Tables that are in memory, data that the host's cache has. */
+/* Tables that are in memory, data that the host's cache has. No range is held: if an
+ * entry changes meanwhile, the cluster that was read may be somebody else's already. */
 int qc_preadv_nowait(struct block_node *n, uint64_t off, size_t len, const struct block_vec *v,
 		     size_t voff)
 {
 	struct qcow2 *q = n->priv;
 	struct span s = { off, len, v, voff };
-	struct range r;
+	struct fast_run r;
 	int rc = 0;
 
-	if (q->crypt || !range_try_lock(&q->ranges, &r, align_down(off, q->cluster_size),
-					align_up(off + len, q->cluster_size), false))
+	if (q->crypt)
 		return -EAGAIN;
 	while (s.len && !rc) {
-		struct qc_run run;
+		uint64_t have = s.len;
 
-		if (pthread_mutex_trylock(&q->lock)) {
+		if (!fastmap_get(&q->fast, s.off, s.len, &r))
+			rc = look_nowait(q, &s, &r, &have);
+		have = min_of(have, (uint64_t)s.len);
+		if (!rc)
+			rc = read_fast(n, &r, &s, have);
+		if (!rc && !fastmap_stands(&q->fast, &r))
 			rc = -EAGAIN;
-			break;
-		}
-		q->cache.held_only = true;
-		rc = qc_lookup(q, s.off, s.len, &run);
-		q->cache.held_only = false;
-		pthread_mutex_unlock(&q->lock);
-		if (rc)
-			break;
-		switch (run.kind) {
-		case QC_UNALLOC: rc = backing_nowait(n, &s, run.len); break;
-		case QC_ZERO: block_vec_zero(s.v, s.voff, run.len); break;
-		case QC_DATA: rc = block_preadv_nowait(q->data, run.host, run.len, s.v, s.voff); break;
-		default: rc = -EAGAIN; /* unpacking is work for another thread */
-		}
-		advance(&s, run.len);
+		advance(&s, have);
 	}
-	range_unlock(&q->ranges, &r);
 	return rc;
 }
 

@@ -364,15 +364,13 @@ static int apply_locked(struct qcow2 *q, struct qc_snap *s)
 		rc = copy_l1(q, s->l1_off, s->l1_size, size, &l1);
 	if (rc)
 		return rc;
-	q->l1_off = l1;
-	q->l1_size = size;
+	qc_l1_use(q, l1, size);
 	q->node->len = s->s.disk_bytes;
 	rc = qc_header_update(q);
 	if (!rc)
 		rc = qc_sync(q);
 	if (rc) {
-		q->l1_off = old_off;
-		q->l1_size = old_size;
+		qc_l1_use(q, old_off, old_size);
 		q->node->len = old_len;
 		return rc;
 	}
@@ -476,8 +474,7 @@ int qc_snap_view(struct block_node *n, const char *id, struct err *err)
 		return err_set(err, -EBUSY, "a snapshot can be looked at in a read-only image");
 	if (s->s.disk_bytes > BLOCK_MAX_BYTES || qc_l1_need(q, s->s.disk_bytes) > s->l1_size)
 		return err_set(err, -EINVAL, "snapshot '%s' of '%s' is damaged", id, n->path);
-	q->l1_off = s->l1_off;
-	q->l1_size = s->l1_size;
+	qc_l1_use(q, s->l1_off, s->l1_size);
 	n->len = s->s.disk_bytes;
 	return 0;
 }
@@ -497,12 +494,12 @@ static int empty_locked(struct qcow2 *q)
 		rc = copy_l1(q, 0, 0, q->l1_size, &l1);
 	if (rc)
 		return rc;
-	q->l1_off = l1;
+	qc_l1_use(q, l1, q->l1_size);
 	rc = qc_header_update(q);
 	if (!rc)
 		rc = qc_sync(q);
 	if (rc) {
-		q->l1_off = old_off;
+		qc_l1_use(q, old_off, q->l1_size);
 		return rc;
 	}
 	rc = walk_l1(q, old_off, q->l1_size, &gone);

@@ -4,7 +4,6 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <zlib.h>
 
 #include "src/base/bits.h"
 #include "src/block/vmdk/vmdk.h"
@@ -65,7 +64,6 @@ static int sparse_read_packed(struct grains *g, uint64_t raw, uint64_t i, size_t
 			      const struct block_vec *v, size_t voff)
 {
 	uint8_t head[MARKER_BYTES], *in = NULL, *out = NULL;
-	uLongf got = g->block_bytes;
 	uint32_t size;
 	int rc = block_pread(g->file, raw * 512, head, sizeof(head));
 
@@ -77,7 +75,9 @@ static int sparse_read_packed(struct grains *g, uint64_t raw, uint64_t i, size_t
 	in = malloc(size);
 	out = malloc(g->block_bytes);
 	rc = in && out ? block_pread(g->file, raw * 512 + MARKER_BYTES, in, size) : -ENOMEM;
-	if (!rc && (uncompress(out, &got, in, size) != Z_OK || got < min_of(skip + len, got + 1)))
+	/* The disk's last grain may be short. */
+	if (!rc && unpack(of(g)->packers, PACK_ZLIB, out, g->block_bytes, in, size) <
+			   (ssize_t)(skip + len))
 		rc = -EIO;
 	if (!rc)
 		block_vec_write(v, voff, out + skip, len);
@@ -204,8 +204,9 @@ void vmdk_sparse_close(struct vmdk_extent *e)
 int vmdk_sparse_pack(struct vmdk_extent *e, uint64_t off, const void *buf, size_t len)
 {
 	uint64_t i = off / e->g.block_bytes, raw, at;
-	uLongf size = compressBound(e->g.block_bytes);
-	uint8_t *out = calloc(1, MARKER_BYTES + size + 512), *full = NULL;
+	size_t cap = e->g.block_bytes + e->g.block_bytes / 8 + 512; /* random data grows */
+	uint8_t *out = calloc(1, MARKER_BYTES + cap + 512), *full = NULL;
+	ssize_t size = 0;
 	int rc = out ? 0 : -ENOMEM;
 
 	if (off % e->g.block_bytes || len > e->g.block_bytes)
@@ -216,8 +217,11 @@ int vmdk_sparse_pack(struct vmdk_extent *e, uint64_t off, const void *buf, size_
 		if (full)
 			memcpy(full, buf, len);
 	}
-	if (!rc && compress(out + MARKER_BYTES, &size, full ? full : buf, e->g.block_bytes) != Z_OK)
-		rc = -ENOMEM;
+	if (!rc)
+		size = pack(e->packers, PACK_ZLIB, out + MARKER_BYTES, cap, full ? full : buf,
+			    e->g.block_bytes);
+	if (size < 0 || (!rc && !size))
+		rc = size ? (int)size : -EIO;
 	free(full);
 	if (rc) {
 		free(out);
@@ -233,10 +237,10 @@ int vmdk_sparse_pack(struct vmdk_extent *e, uint64_t off, const void *buf, size_
 	if (!rc && at / 512 > UINT32_MAX - 0x10000)
 		rc = -EFBIG;
 	if (!rc)
-		e->end = at + align_up(MARKER_BYTES + size, 512);
+		e->end = at + align_up(MARKER_BYTES + (size_t)size, 512);
 	pthread_mutex_unlock(&e->g.lock);
 	if (!rc)
-		rc = block_pwrite(e->file, at, out, align_up(MARKER_BYTES + size, 512));
+		rc = block_pwrite(e->file, at, out, align_up(MARKER_BYTES + (size_t)size, 512));
 	free(out);
 	if (rc)
 		return rc;

@@ -75,6 +75,7 @@ static int open_extent(struct block_node *n, const struct block_open_opts *o, st
 	char *path;
 	int rc;
 
+	e->packers = &((struct vmdk *)n->priv)->packers;
 	if (e->kind == VMDK_ZERO)
 		return 0;
 	if (embedded) {
@@ -106,6 +107,7 @@ static void fini(struct vmdk *m)
 		free(m->ext[i].name);
 	}
 	free(m->ext);
+	packers_fini(&m->packers);
 	pthread_mutex_destroy(&m->lock);
 	free(m);
 }
@@ -122,6 +124,7 @@ static int vmdk_open(struct block_node *n, const struct block_open_opts *o, stru
 	if (!m)
 		return err_set(err, -ENOMEM, "out of memory");
 	pthread_mutex_init(&m->lock, NULL);
+	packers_init(&m->packers);
 	n->priv = m;
 	rc = read_desc(n, m, &d, &embedded, err);
 	if (!rc && embedded && d.next != 1)
@@ -246,6 +249,22 @@ static int vmdk_preadv(struct block_node *n, uint64_t off, size_t len, const str
 		voff += k;
 		len -= k;
 	}
+	return 0;
+}
+
+static int vmdk_preadv_nowait(struct block_node *n, uint64_t off, size_t len,
+			      const struct block_vec *v, size_t voff)
+{
+	struct vmdk_extent *e = extent_at(n->priv, off);
+	uint64_t in = off - e->start;
+
+	if (len > e->len - in)
+		return -EAGAIN;
+	if (e->kind == VMDK_SPARSE)
+		return grains_preadv_nowait(&e->g, in, len, v, voff);
+	if (e->kind == VMDK_FLAT)
+		return block_preadv_nowait(e->file, e->flat_off + in, len, v, voff);
+	block_vec_zero(v, voff, len);
 	return 0;
 }
 
@@ -414,6 +433,7 @@ const struct block_format_desc block_vmdk = {
 	.close = vmdk_close,
 	.create = vmdk_create,
 	.preadv = vmdk_preadv,
+	.preadv_nowait = vmdk_preadv_nowait,
 	.pwritev = vmdk_pwritev,
 	.pwrite_compressed = vmdk_pwrite_compressed,
 	.zero = vmdk_zero,

@@ -5,6 +5,7 @@
 #define BOTHY_BLOCK_VMDK_VMDK_H
 
 #include "src/block/grains.h"
+#include "src/block/packer.h"
 
 #define VMDK_MAGIC 0x564d444bu /* "KDMV" */
 #define VMDK_FLAG_NEWLINES (1u << 0)
@@ -36,6 +37,7 @@ struct vmdk_extent {
 	uint64_t data_off;
 	uint32_t flags;
 	bool compressed;
+	struct packers *packers; /* the image's */
 };
 
 struct vmdk {
@@ -46,6 +48,7 @@ struct vmdk {
 	uint64_t desc_off, desc_len; /* of the text, in the image's own file */
 	bool cid_changed;
 	pthread_mutex_t lock;
+	struct packers packers;
 };
 
 /* ---- descriptor.c ---- */
