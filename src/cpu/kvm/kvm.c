@@ -319,7 +319,38 @@ static int enter(struct kvm_vcpu *k)
 	return ret;
 }
 
-/* The 8259s' and, where it is ours, the local APIC's interrupts. False: leave. */
+/*
+ * Hands KVM a vector that was acknowledged. With its local APIC KVM_INTERRUPT keeps the
+ * vector where no state of the vCPU shows it until the guest is entered (api 4.16), and
+ * an engine that takes over in between would never hear of it: there it goes in as an
+ * event that is being delivered, and wakes a vCPU that sleeps in HLT.
+ */
+static int give(struct kvm_vcpu *k, uint8_t vector)
+{
+	struct kvm_interrupt irq = { .irq = vector };
+	struct kvm_mp_state m = { 0 };
+	struct kvm_vcpu_events e = { 0 };
+	int ret;
+
+	if (k->vm->irqchip == CPUS_IRQCHIP_USER)
+		return kvm_ioctl(k->fd, KVM_INTERRUPT, &irq);
+	ret = kvm_ioctl(k->fd, KVM_GET_MP_STATE, &m);
+	if (ret == 0 && m.mp_state == KVM_MP_STATE_HALTED) {
+		m.mp_state = KVM_MP_STATE_RUNNABLE;
+		ret = kvm_ioctl(k->fd, KVM_SET_MP_STATE, &m);
+	}
+	if (ret == 0)
+		ret = kvm_ioctl(k->fd, KVM_GET_VCPU_EVENTS, &e);
+	if (ret < 0)
+		return ret;
+	e.flags = 0; /* the rest stays as it is */
+	e.interrupt.injected = 1;
+	e.interrupt.nr = vector;
+	e.interrupt.soft = 0;
+	return kvm_ioctl(k->fd, KVM_SET_VCPU_EVENTS, &e);
+}
+
+/* The 8259s' and, where it is ours, the local APIC's interrupts. */
 static void inject(struct kvm_vcpu *k)
 {
 	struct x86_cpu *c = k->v->x86;
@@ -328,7 +359,6 @@ static void inject(struct kvm_vcpu *k)
 	bool pending = user ? apic_pending(c->apic)
 			    : k->vm->irqchip == CPUS_IRQCHIP_SPLIT && c->index == 0 &&
 			      s->pic_pending && s->pic_pending(s->pic_opaque);
-	struct kvm_interrupt irq;
 	int vector;
 
 	k->run->request_interrupt_window = pending;
@@ -337,8 +367,7 @@ static void inject(struct kvm_vcpu *k)
 	vector = user ? apic_ack(c->apic) : s->pic_ack(s->pic_opaque);
 	if (vector < 0)
 		return;
-	irq.irq = (uint32_t)vector;
-	if (kvm_ioctl(k->fd, KVM_INTERRUPT, &irq) == 0)
+	if (give(k, (uint8_t)vector) == 0)
 		k->injected++;
 	k->run->ready_for_interrupt_injection = 0;
 	k->run->request_interrupt_window = user && apic_pending(c->apic);
