@@ -200,6 +200,7 @@ static void kvm_vm_fini(struct cpus *s)
 	if (vm->sys_fd >= 0)
 		close(vm->sys_fd);
 	pthread_mutex_destroy(&vm->slots_lock);
+	pthread_mutex_destroy(&vm->tsc_lock);
 	free(vm);
 	s->engine_priv = NULL;
 }
@@ -214,6 +215,7 @@ static int kvm_vm_init(struct cpus *s, struct err *err)
 	vm->cpus = s;
 	vm->fd = -1;
 	pthread_mutex_init(&vm->slots_lock, NULL);
+	pthread_mutex_init(&vm->tsc_lock, NULL);
 	s->engine_priv = vm;
 	vm->sys_fd = open("/dev/kvm", O_RDWR | O_CLOEXEC);
 	if (vm->sys_fd < 0) {
