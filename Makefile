@@ -36,6 +36,12 @@ check:
 check-kvm: all
 	@BUILD=$(BUILD) tests/run kvm-all
 
+# The same on a KVM whose AMD-V is QEMU's: hours. A part: make check-kvm-nested
+# NESTED="'COMMAND'"; tests/asm/nested.py --help.
+check-kvm-nested: all
+	@tools/setup.sh nested
+	@BUILD=$(BUILD) python3 -B tests/asm/nested.py $(NESTED)
+
 # Installed systems, installers and memory tests from power-on, in every engine: hours.
 # A part: make check-guests BOOT="--engine jit debian12_bios"; its names: BOOT=--list.
 check-guests: all
@@ -79,4 +85,4 @@ clean:
 	rm -rf $(BUILD) build-asan
 
 .PHONY: all run check check-guests soak bench fuzz-cpu fuzz-devices install clean torture fuzz-disk \
-	check-kvm check-moves
+	check-kvm check-kvm-nested check-moves

@@ -4,9 +4,11 @@
 # around busybox-static, both from Debian's packages, in the user's cache folder.
 # Works as an ordinary user. Prints the folder's name as its last line.
 #
-# usage: tools/guest.sh [--pc] [--refresh]
+# usage: tools/guest.sh [--pc|--kvm] [--refresh]
 #   --pc: Debian's kernel for PCs of all kinds, which has drivers that the cloud
 #         kernel leaves out (AHCI, floppy)
+#   --kvm: the same, with the modules for a host of virtual machines that shares
+#          another one's files
 set -eu
 
 cache=${XDG_CACHE_HOME:-$HOME/.cache}/bothy
@@ -16,6 +18,13 @@ if [ "${1:-}" = --pc ]; then
 	shift
 	guest=$cache/guest-pc
 	meta=linux-image-amd64
+fi
+more=""
+if [ "${1:-}" = --kvm ]; then
+	shift
+	guest=$cache/guest-kvm
+	meta=linux-image-amd64
+	more="kvm kvm-amd 9p 9pnet_virtio"
 fi
 here=$(cd "$(dirname "$0")" && pwd)
 
@@ -84,7 +93,7 @@ echo guest >"$root/etc/hostname"
 # are drivers of disks, networks and consoles, each with what it depends on.
 modules="pvpanic pvpanic-mmio virtio_pci virtio_blk virtio_scsi virtio_net virtio_console
 	virtio-rng sd_mod sr_mod isofs ahci ata_piix ata_generic floppy ext4 crc32c_generic
-	vfat nls_cp437 nls_ascii"
+	vfat nls_cp437 nls_ascii $more"
 version=$(ls "$work/$kernel.d/lib/modules")
 "$root/bin/busybox" depmod -b "$work/$kernel.d" "$version" 2>/dev/null
 for module in $modules; do

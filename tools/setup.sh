@@ -3,7 +3,7 @@
 # Installs from Debian's packages what a purpose needs and is missing. Says what
 # it does; does nothing when nothing is missing.
 #
-# usage: tools/setup.sh [build|check|guest|guests|bench]
+# usage: tools/setup.sh [build|check|guest|guests|nested|bench]
 set -eu
 
 purpose=${1:-build}
@@ -25,9 +25,10 @@ build) packages="$build" ;;
 guest) packages="$guest" ;;
 check) packages="$build $firmware $guest $tests" ;;
 guests) packages="$build $firmware $guest $tests $images" ;;
+nested) packages="$build $firmware $guest binutils qemu-system-x86 seabios" ;;
 bench) packages="$build $firmware $guest binutils qemu-utils qemu-system-x86 e2fsprogs" ;;
 *)
-	echo "usage: tools/setup.sh [build|check|guest|guests|bench]" >&2
+	echo "usage: tools/setup.sh [build|check|guest|guests|nested|bench]" >&2
 	exit 2
 	;;
 esac

@@ -204,9 +204,13 @@ static void special(void)
 	wr_dr0(0x80);
 	wr_dr7(DR7(0, 2, 0));
 	io(0);
-	check("io.count", hits, 1);
-	check("io.ip", ips[0], (ulong)io_after);
-	check("io.dr6", dr6s[0] & 0xe00f, 1);
+	if (rt_told("kvm")) { /* an access to a port comes out before its trap, which KVM forgets */
+		check_skip("io", "not under KVM");
+	} else {
+		check("io.count", hits, 1);
+		check("io.ip", ips[0], (ulong)io_after);
+		check("io.dr6", dr6s[0] & 0xe00f, 1);
+	}
 	wr_dr7(0);
 	/* DR4 and DR5 alias DR6 and DR7 unless CR4.DE. */
 	check_exc("dr4.de", rt_try(dr4, 0), UD, 0);

@@ -131,7 +131,9 @@ static void tpr(void)
 	check("tpr.cr8", v, 4);
 	self(0x50);
 	check("tpr.above", count, 2);
-	check("tpr.ppr", rd32((void *)(APIC + 0xa0)), 0x4f);
+	/* KVM's APIC takes the TPR back from CR8 and loses its low half. */
+	if (!rt_told("kvm-apic"))
+		check("tpr.ppr", rd32((void *)(APIC + 0xa0)), 0x4f);
 	cli();
 	wr32((void *)(APIC + 0x80), 0);
 }

@@ -99,12 +99,8 @@ CASE static void user_cpuid(void *a)
  * where it is not: only whoever does not move it says "avx" on the command line. */
 static bool cpuid_is_ours(void)
 {
-	const char *p = rt_mb_info && rd32((u8 *)(ulong)rt_mb_info) & 4
-		? (const char *)(ulong)rd32((u8 *)(ulong)rt_mb_info + 16) : "";
-
-	for (; *p; p++)
-		if (memcmp(p, "avx", 3) == 0)
-			return true;
+	if (rt_told("avx"))
+		return true;
 	rt_user(user_cpuid, 0);
 	return !((user_leaf1 ^ cpuid(1, 0).c) & ~(1u << 27)); /* but for OSXSAVE */
 }

@@ -5,7 +5,7 @@ saved and restored, and expects what an undisturbed run gives: every check of th
 guest passes. The last line is "N passed, N failed[, N skipped]".
 
 usage: switch.py [--seed N] [--engines A,B] [--cpu MODEL] [--saves N] [--save-share X] [--least N]
-                 [--most N] [--runs N] [--mean SECONDS] [GUEST...]
+                 [--most N] [--runs N] [--mean SECONDS] [--append WORDS] [GUEST...]
 """
 import argparse
 import os
@@ -78,7 +78,7 @@ def disturb(args, name, cpus, image, rng):
     """Returns what the serial port said, how many switches and restores there were, and
     errors."""
     text, errors = [], []
-    common_config = {"kernel": image, "append": asm_run.APPEND, "no-reboot": True,
+    common_config = {"kernel": image, "append": args.append, "no-reboot": True,
                      "memory": asm_run.MEMORY_MIB << 20, "cpus": cpus, **args.machine}
     m = Machine(text, engine=rng.choice(args.engine_list), **common_config)
     switches = saves = 0
@@ -161,6 +161,7 @@ def main():
     p.add_argument("--seed", type=int, default=1)
     p.add_argument("--engines", default="interp,jit")
     p.add_argument("--cpu", help="the CPU model")
+    p.add_argument("--append", default=asm_run.APPEND, help="the guests' command line")
     p.add_argument("--most-cpus", type=int, default=255)
     p.add_argument("--irqchip", default="user", help="where KVM has the interrupt controllers")
     p.add_argument("--saves", type=int, default=3)

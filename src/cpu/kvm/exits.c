@@ -182,8 +182,23 @@ enum kvm_next kvm_step(struct kvm_vcpu *k)
 	return KVM_GO_ON;
 }
 
+/* Before Linux 5.14 KVM gives its guest #UD as well as coming out. */
+static void take_back_ud(struct kvm_vcpu *k)
+{
+	struct kvm_vcpu_events e = { 0 };
+
+	if (kvm_ioctl(k->fd, KVM_GET_VCPU_EVENTS, &e) < 0 || e.exception.nr != X86_EXC_UD ||
+	    !(e.exception.injected || e.exception.pending))
+		return;
+	e.exception.injected = e.exception.pending = 0;
+	e.flags = 0; /* the rest stays as it is */
+	(void)kvm_ioctl(k->fd, KVM_SET_VCPU_EVENTS, &e);
+}
+
 static enum kvm_next internal_error(struct kvm_vcpu *k)
 {
+	if (k->run->internal.suberror == KVM_INTERNAL_ERROR_EMULATION)
+		take_back_ud(k);
 	/* Emulation, or an event whose delivery it lost: the state is whole, and the
 	 * instruction is there to be done again. */
 	if (k->run->internal.suberror == KVM_INTERNAL_ERROR_EMULATION ||

@@ -125,6 +125,23 @@ static void make_ring(struct kvm_vm *vm)
 		vm->ring_entries = DIRTY_RING_ENTRIES;
 }
 
+/*
+ * What KVM does otherwise than a processor unless it is told. An instruction that it
+ * cannot emulate is ours to do, at every privilege level (api 7.31): before Linux 5.14
+ * only ring 0's comes out. MONITOR and MWAIT, which no model has, are #UD (api 7.29).
+ */
+static void tell_manners(struct kvm_vm *vm)
+{
+	struct kvm_enable_cap emulation = { .cap = KVM_CAP_EXIT_ON_EMULATION_FAILURE, .args = { 1 } };
+	struct kvm_enable_cap quirks = { .cap = KVM_CAP_DISABLE_QUIRKS2 };
+	int can = ioctl(vm->fd, KVM_CHECK_EXTENSION, KVM_CAP_DISABLE_QUIRKS2);
+
+	(void)kvm_ioctl(vm->fd, KVM_ENABLE_CAP, &emulation);
+	quirks.args[0] = can > 0 ? (unsigned)can & KVM_X86_QUIRK_MWAIT_NEVER_UD_FAULTS : 0;
+	if (quirks.args[0])
+		(void)kvm_ioctl(vm->fd, KVM_ENABLE_CAP, &quirks);
+}
+
 /* In the kernel where there is hardware to be quick; where KVM emulates, nothing is
  * gained by it. */
 static enum cpus_irqchip where_irqchips(const struct cpus *s)
@@ -157,6 +174,7 @@ static int setup_vm(struct kvm_vm *vm, struct err *err)
 	(void)kvm_ioctl(vm->fd, KVM_SET_IDENTITY_MAP_ADDR, &identity);
 	(void)ioctl(vm->fd, KVM_SET_TSS_ADDR, (unsigned long)TSS_ADDR);
 	make_ring(vm);
+	tell_manners(vm);
 	ret = kvm_irqs_init(vm, err);
 	if (ret == 0)
 		ret = kvm_msr_filter(vm, err);
@@ -182,6 +200,7 @@ static void kvm_vm_fini(struct cpus *s)
 	if (vm->sys_fd >= 0)
 		close(vm->sys_fd);
 	pthread_mutex_destroy(&vm->slots_lock);
+	pthread_mutex_destroy(&vm->tsc_lock);
 	free(vm);
 	s->engine_priv = NULL;
 }
@@ -196,6 +215,7 @@ static int kvm_vm_init(struct cpus *s, struct err *err)
 	vm->cpus = s;
 	vm->fd = -1;
 	pthread_mutex_init(&vm->slots_lock, NULL);
+	pthread_mutex_init(&vm->tsc_lock, NULL);
 	s->engine_priv = vm;
 	vm->sys_fd = open("/dev/kvm", O_RDWR | O_CLOEXEC);
 	if (vm->sys_fd < 0) {

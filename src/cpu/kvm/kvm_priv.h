@@ -45,6 +45,7 @@ struct kvm_vm {
 	enum kvm_dirty dirty;
 	uint32_t ring_entries; /* of each vCPU's dirty ring; 0: none */
 	bool tsc_can_scale;
+	pthread_mutex_t tsc_lock; /* one vCPU's TSC is set at a time */
 	bool clock; /* KVM_SET_CLOCK works */
 	bool sregs2;
 	/* Split, kernel: local APICs, and with them the board's chips, are KVM's or ours.

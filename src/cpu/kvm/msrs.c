@@ -17,6 +17,7 @@
 #include "src/cpu/x86/x86.h"
 
 #define MSR_TSC 0x10u
+#define TSC_FAR (1ull << 40) /* minutes */
 #define MSR_TSC_ADJUST 0x3bu
 #define MSR_TSC_AUX 0xc0000103u
 #define MSR_KVM_WALL 0x4b564d00u
@@ -65,24 +66,44 @@ int kvm_msr_get(struct kvm_vcpu *k, uint32_t msr, uint64_t *val)
 	return n == 1 ? 0 : n < 0 ? n : -EINVAL;
 }
 
+/* How far KVM's TSC is from ours; 0: less than a fifth of a millisecond. */
+static int64_t tsc_apart(struct kvm_vcpu *k)
+{
+	struct x86_cpu *c = k->v->x86;
+	uint64_t got, before = x86_rdtsc(c);
+	int64_t off;
+
+	if (kvm_msr_get(k, MSR_TSC, &got) != 0)
+		return 0;
+	off = (int64_t)(got - before);
+	if (off > 0)
+		off = max_of((int64_t)(got - x86_rdtsc(c)), (int64_t)0);
+	return (uint64_t)(off < 0 ? -off : off) > x86_tsc_hz(c) / 5000 ? off : 0;
+}
+
 /* The guest's TSC goes on from where it is. A KVM that cannot set it moves it; then
- * everything that counts by it follows. */
+ * everything that counts by it follows. One vCPU after the other: KVM takes a value that
+ * is within a second of where another's, or its own before, would be by now for that one,
+ * so that all count alike. Before anything was set that is the 0 of the vCPU's making,
+ * and a young machine would be thrown back: a value far away in between ends it. */
 static void tsc_load(struct kvm_vcpu *k)
 {
 	struct x86_cpu *c = k->v->x86;
-	uint64_t got;
 	int64_t off;
 
 	if (x86_has(c, X86_F_TSC_ADJUST))
 		(void)kvm_msr_set(k, MSR_TSC_ADJUST, c->tsc_adjust);
+	pthread_mutex_lock(&k->vm->tsc_lock);
 	(void)kvm_msr_set(k, MSR_TSC, x86_rdtsc(c));
-	if (kvm_msr_get(k, MSR_TSC, &got) == 0) {
-		off = (int64_t)(got - x86_rdtsc(c));
-		/* A fifth of a millisecond: no mere delay between two calls. */
-		if ((uint64_t)(off < 0 ? -off : off) > x86_tsc_hz(c) / 5000) {
-			c->tsc_offset += off;
-			apic_tsc_changed(c->apic);
-		}
+	if (tsc_apart(k)) {
+		(void)kvm_msr_set(k, MSR_TSC, x86_rdtsc(c) + TSC_FAR);
+		(void)kvm_msr_set(k, MSR_TSC, x86_rdtsc(c));
+	}
+	pthread_mutex_unlock(&k->vm->tsc_lock);
+	off = tsc_apart(k);
+	if (off) {
+		c->tsc_offset += off;
+		apic_tsc_changed(c->apic);
 	}
 	k->tsc_offset_loaded = c->tsc_offset;
 }
