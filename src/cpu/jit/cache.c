@@ -353,10 +353,14 @@ void jit_drop_all(struct jit *j)
 void jit_jumps_init(struct jit *j)
 {
 	for (unsigned cls = 0; cls < X86_TLB_CLASSES; cls++) {
+		struct x86_jump *jump = j->cpu->jit.jump[cls];
+
+		/* Of an engine before this one there may be something. */
 		for (unsigned n = 0; n <= X86_JUMP_SLOTS; n++)
-			j->cpu->jit.jump[cls][n].rip = jit_no_jump(n);
+			if (jump[n].rip != jit_no_jump(n))
+				jump[n].rip = jit_no_jump(n);
 		/* All addresses look there while requests wait: a guest may jump to this one. */
-		j->cpu->jit.jump[cls][0].entry = j->leave_slot0;
+		jump[0].entry = j->leave_slot0;
 	}
 }
 

@@ -291,10 +291,11 @@ static inline const uint8_t *jit_rx(const struct jit *j, const uint8_t *rw)
 	return j->rx + (rw - j->rw);
 }
 
-/* What an empty slot of the jump cache holds: an address that selects another. */
+/* What an empty slot of the jump cache holds: an address that selects another one. So it
+ * is 0 but for the slot of address 0; memory that is 0 from the start stays untouched. */
 static inline uint64_t jit_no_jump(uint64_t slot)
 {
-	return slot ^ 2;
+	return slot == X86_JUMP_SLOTS;
 }
 
 static inline unsigned jit_jump_slot(uint64_t rip)

@@ -215,7 +215,7 @@ static inline void x86_set(struct x86_cpu *c, unsigned r, uint64_t v, unsigned s
  */
 /* Translates for an access without doing it; raises #PF. Fills the TLB. */
 void x86_tlb_fill(struct x86_cpu *c, unsigned cls, uint64_t lin, enum x86_access acc);
-void x86_tlb_init(struct x86_cpu *c); /* all empty; once, before first use */
+void x86_tlb_init(struct x86_cpu *c); /* all empty; once, of memory that is 0 */
 void x86_tlb_flush_all(struct x86_cpu *c);                    /* global entries too */
 
 /* After a write to a device: where that changed the memory map, the next instruction

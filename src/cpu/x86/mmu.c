@@ -287,13 +287,8 @@ static void entry_add(struct x86_cpu *c, unsigned cls, unsigned index, struct x8
 
 void x86_tlb_init(struct x86_cpu *c)
 {
-	for (unsigned cls = 0; cls < X86_TLB_CLASSES; cls++) {
-		for (unsigned n = 0; n < X86_TLB_ENTRIES; n++) {
-			tags_clear(&c->tlbs[cls][n], n);
-			c->tlb_side[cls][n].flags = 0;
-		}
-		memset(&c->tlb_set[cls], 0, sizeof(c->tlb_set[cls]));
-	}
+	for (unsigned cls = 0; cls < X86_TLB_CLASSES; cls++)
+		tags_clear(&c->tlbs[cls][0], 0);
 }
 
 /* What the class may do in the page, and where each kind of access goes. */

@@ -141,16 +141,17 @@ union x86_vec {
 /*
  * Software TLB entry: tag_* is the linear page address for which that kind of
  * access may go straight to memory at @host (the page's first byte). A tag that
- * allows nothing is the slot's number with its lowest bit flipped, shifted into
- * place (X86_TLB_NONE), so that XORing it with any address that selects the slot
- * leaves bit 12 set: one unsigned compare of the XOR decides hit, page crossing
- * and slow path together.
+ * allows nothing (X86_TLB_NONE) is the page of another slot, so that XORing it with
+ * any address that selects this one leaves a bit above the page offset set: one
+ * unsigned compare of the XOR decides hit, page crossing and slow path together.
+ * In all slots but the first it is 0, and memory that is 0 from the start is not
+ * touched before it is used.
  */
 struct x86_tlb_entry {
 	uint64_t tag_r, tag_w, tag_x;
 	uint64_t host;
 };
-#define X86_TLB_NONE(index) ((uint64_t)((index) ^ 1) << 12)
+#define X86_TLB_NONE(index) ((uint64_t)((index) == 0) << 12)
 
 /* What a slow path knows of an entry. */
 struct x86_tlb_side {
