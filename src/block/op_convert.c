@@ -26,6 +26,7 @@ struct copy {
 	struct block_node *base; /* the target's backing image: what it shows needs no copy */
 	uint64_t unit;           /* zero runs are looked for in pieces of this */
 	uint64_t pack;           /* compressed: the target's cluster size, else 0 */
+	uint64_t part;           /* bytes read and written at once */
 	bool zeroed;             /* the target reads as zeroes where nothing was written */
 	pthread_mutex_t pace_lock;
 	int64_t next_ns;
@@ -177,7 +178,6 @@ static int copy_part(struct copy *k, uint64_t off, uint64_t len, uint8_t *buf)
 static int copy_piece(void *opaque, uint64_t off, uint64_t len)
 {
 	struct copy *k = opaque;
-	uint64_t part = max_of((uint64_t)PART, k->pack);
 	struct block_extent e;
 	uint8_t *buf;
 	int rc;
@@ -195,8 +195,8 @@ static int copy_piece(void *opaque, uint64_t off, uint64_t len)
 	buf = op_bufs_get(&k->bufs);
 	if (!buf)
 		return -ENOMEM;
-	for (uint64_t at = 0; at < len && !rc; at += part)
-		rc = copy_part(k, off + at, min_of(part, len - at), buf);
+	for (uint64_t at = 0; at < len && !rc; at += k->part)
+		rc = copy_part(k, off + at, min_of(k->part, len - at), buf);
 	op_bufs_put(&k->bufs, buf);
 	return rc;
 }
@@ -217,7 +217,7 @@ static int run(struct copy *k, uint64_t from, struct err *err)
 	int rc;
 
 	pthread_mutex_init(&k->pace_lock, NULL);
-	op_bufs_init(&k->bufs, max_of((uint64_t)PART, k->pack));
+	op_bufs_init(&k->bufs, k->part);
 	rc = from < len ? op_parallel(k->env, &w) : 0;
 	pthread_mutex_destroy(&k->pace_lock);
 	op_bufs_fini(&k->bufs);
@@ -317,6 +317,10 @@ static int open_target(struct copy *k, struct err *err)
 	packed = k->c->compress || i.compressed;
 	k->pack = packed ? i.cluster_bytes : 0;
 	block_info_fini(&i);
+	/* A block that is written whole needs no zeroes around what it is given. */
+	k->part = max_of((uint64_t)PART, k->pack);
+	if (STEP % k->dst->io_align == 0)
+		k->part = max_of(k->part, (uint64_t)k->dst->io_align);
 	if (packed && (!k->pack || STEP % k->pack))
 		rc = err_set(err, -ENOTSUP, "'%s' cannot hold compressed data", k->c->dst);
 	return rc;
