@@ -147,7 +147,7 @@ def main():
     p.add_argument("--cpus", type=int, default=2)
     p.add_argument("--memory", type=int, default=3072)
     p.add_argument("--minutes", type=float, default=240)
-    p.add_argument("--processor", default="max,+svm,+npt,-la57,-xsave", help="QEMU's -cpu")
+    p.add_argument("--processor", default="max,+svm,+npt,-la57,-avx", help="QEMU's -cpu")
     p.add_argument("--kernel-log", default=os.devnull, help="a file for the kernel's messages")
     p.add_argument("--extra", action="append", default=[], help="an option for QEMU")
     p.add_argument("--qemu", default="qemu-system-x86_64")
