@@ -119,8 +119,10 @@ static void alignment(void)
 	check_exc("align.paddd", rt_try(paddd_off, 0), GP, 0);
 	check_exc("align.fxsave", rt_try(fxsave, area + 8), GP, 0);
 	if (rd_cr4() & CR4_OSXSAVE) {
-		check("align.vpaddd", rt_try(vpaddd_off, 0), NONE);
-		check_exc_hw("align.vmovaps", rt_try(vmovaps_off, 0), GP, 0);
+		if (cpuid(1, 0).c >> 28 & 1) {
+			check("align.vpaddd", rt_try(vpaddd_off, 0), NONE);
+			check_exc_hw("align.vmovaps", rt_try(vmovaps_off, 0), GP, 0);
+		}
 		check_exc("align.xsave", rt_try(xsave, area + 16), GP, 0);
 	}
 }

@@ -37,11 +37,14 @@ def summary(out):
 
 
 def run(args):
-    p = subprocess.run([sys.executable, "-B", *args], stdout=subprocess.PIPE,
-                       stderr=subprocess.STDOUT, text=True, check=False)
-    lines = [l for l in p.stdout.splitlines() if not re.match(r"\d+ passed, ", l)]
-    print("\n".join(lines), flush=True)
-    return summary(p.stdout)
+    said = []
+    with subprocess.Popen([sys.executable, "-B", *args], stdout=subprocess.PIPE,
+                          stderr=subprocess.STDOUT, text=True) as p:
+        for line in p.stdout:
+            said.append(line)
+            if not re.match(r"\d+ passed, ", line):
+                print(line, end="", flush=True)
+    return summary("".join(said))
 
 
 def largest_model(bothy, image):

@@ -31,7 +31,8 @@ MARK = "nested: "
 SHARE = "-t 9p -o trans=virtio,version=9p2000.L,ro,cache=loose,msize=524288 host"
 # Where the system there writes; what must be seen of this one below them is bound there.
 WRITTEN = ["/tmp", "/run", "/var/tmp", "/root", "/home"]
-COMMANDS = ["build/cmd/bothy host", "tests/asm/kvm.py --nested --patience 20"]
+COMMANDS = ["build/cmd/bothy host", "build/tests/unit/test_kvm",
+            "tests/asm/kvm.py --nested --patience 20"]
 
 # Instead of the small guest's first process; busybox's shell.
 INIT = f"""#!/bin/sh
@@ -147,7 +148,7 @@ def main():
     p.add_argument("--cpus", type=int, default=2)
     p.add_argument("--memory", type=int, default=3072)
     p.add_argument("--minutes", type=float, default=240)
-    p.add_argument("--processor", default="max,+svm,+npt,-la57,-xsave", help="QEMU's -cpu")
+    p.add_argument("--processor", default="max,+svm,+npt,-la57,-avx", help="QEMU's -cpu")
     p.add_argument("--kernel-log", default=os.devnull, help="a file for the kernel's messages")
     p.add_argument("--extra", action="append", default=[], help="an option for QEMU")
     p.add_argument("--qemu", default="qemu-system-x86_64")

@@ -6,6 +6,7 @@
 #include "src/cpu/jit/jit.h"
 
 #include <asm/prctl.h>
+#include <cpuid.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -607,10 +608,17 @@ static void jit_run(struct vcpu *v)
  */
 static int jit_usable(struct err *err)
 {
+	uint32_t eax, ebx, ecx = 0, edx;
+
 	__builtin_cpu_init();
 	if (!__builtin_cpu_supports("bmi2"))
 		return err_set(err, -ENOTSUP,
 			       "the translator needs a processor with BMI2 (2013 and later); "
+			       "use --engine interp");
+	/* Every such processor has it; a virtual one may hide it. */
+	if (!__get_cpuid(1, &eax, &ebx, &ecx, &edx) || !(ecx & bit_OSXSAVE))
+		return err_set(err, -ENOTSUP,
+			       "the translator needs a processor and a kernel with XSAVE; "
 			       "use --engine interp");
 	return 0;
 }
