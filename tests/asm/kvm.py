@@ -26,8 +26,10 @@ MOVED = ["count", "ladder", "mmio", "pcid", "ring3", "timers"]
 # Saved and restored fifty times.
 SAVED = ["count"]
 # QEMU's AMD-V ends QEMU when ring 3 of a 32-bit kernel is left and the task register says
-# that its task is busy, as a processor's does and one's that came from elsewhere.
-NESTED_STAY = ["gates32", "paging32", "seg32", "task32", "v86"]
+# that its task is busy, as a processor's does and one's that came from elsewhere. "ring3":
+# its x87 sum is another there as soon as the machine is moved, between the software engines
+# alone as well, but not on the processor below: whose fault it is has not been found out.
+NESTED_STAY = ["gates32", "paging32", "ring3", "seg32", "task32", "v86"]
 FIRMWARE = ["bios_without_disks", "bios_boots", "bios_boot_order", "bios_file"]
 # KVM has no A20 gate.
 NEVER = ["a20"]
