@@ -25,6 +25,11 @@ ONE_CPU = ["smp"]
 MOVED = ["count", "ladder", "mmio", "pcid", "ring3", "timers"]
 # Saved and restored fifty times.
 SAVED = ["count"]
+# QEMU's AMD-V ends QEMU when ring 3 of a 32-bit kernel is left and the task register says
+# that its task is busy, as a processor's does and one's that came from elsewhere. "ring3":
+# its x87 sum is another there as soon as the machine is moved, between the software engines
+# alone as well, but not on the processor below: whose fault it is has not been found out.
+NESTED_STAY = ["gates32", "paging32", "ring3", "seg32", "task32", "v86"]
 FIRMWARE = ["bios_without_disks", "bios_boots", "bios_boot_order", "bios_file"]
 # KVM has no A20 gate.
 NEVER = ["a20"]
@@ -92,6 +97,7 @@ def main():
         if hardware else "x86-64-v1"
     all_engines = ["--engines", "interp,jit,kvm", "--cpu", model]
     moved = guests if hardware else MOVED
+    moved = [g for g in moved if not (args.nested and g in NESTED_STAY)]
     runs = []
     for chip in args.irqchip or IRQCHIPS:
         common = ["--irqchip", chip, "--patience", args.patience, *few]
