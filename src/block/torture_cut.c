@@ -101,7 +101,8 @@ static int refill(struct mem_data *d, const struct mem_data *from)
 		free(d->bytes);
 		return mem_data_copy(d, from);
 	}
-	memcpy(d->bytes, from->bytes, from->len);
+	if (from->len)
+		memcpy(d->bytes, from->bytes, from->len);
 	/* Behind the end all is zero. */
 	if (d->len > from->len)
 		memset(d->bytes + from->len, 0, d->len - from->len);
