@@ -24,7 +24,7 @@
 #define HEAT_ENOUGH 2u
 #define DEFAULT_CACHE_BYTES (128ull << 20)
 #define REWRITE_SHIFT 20     /* time stamps to ticks of well below a millisecond */
-#define REWRITE_SOON 1       /* ticks */
+#define REWRITE_SOON 2       /* ticks; of 1, two in a row would have to hit the same */
 #define REWRITE_OFTEN 24     /* such that follow soon */
 #define REWRITE_BLOCKS 512   /* of one page, before all are dropped */
 #define REWRITE_FORGET 4096  /* ticks */
