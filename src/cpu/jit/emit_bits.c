@@ -53,7 +53,8 @@ void e_shld(struct tr *t)
 	e_def(t, DEF_UNKNOWN);
 }
 
-void e_imul_GE(struct tr *t)
+/* Register by register or memory, all flags from the host's @op. */
+static void into_reg(struct tr *t, unsigned op)
 {
 	const struct x86_insn *i = t->i;
 	struct a_rm src = g_rm(i->rm);
@@ -65,10 +66,12 @@ void e_imul_GE(struct tr *t)
 	}
 	e_pre(t, 1u << i->reg);
 	d = g_begin(t, i->opsize, i->reg);
-	a_rr(t->a, A_0F | 0xaf, i->opsize, d, src);
+	a_rr(t->a, op, i->opsize, d, src);
 	g_end(t, i->opsize, i->reg, d);
 	e_def(t, DEF_UNKNOWN);
 }
+
+void e_imul_GE(struct tr *t) { into_reg(t, A_0F | 0xaf); }
 
 void e_imul_GEI(struct tr *t)
 {
@@ -184,21 +187,7 @@ void e_bt(struct tr *t)
 /* BSF BSR TZCNT LZCNT POPCNT */
 void e_count(struct tr *t)
 {
-	const struct x86_insn *i = t->i;
-	struct a_rm src = g_rm(i->rm);
-	unsigned op = A_0F | i->opcode, d;
-
-	if (i->mem) {
-		e_access(t, i->opsize, X86_ACC_R);
-		src = RCX_MEM;
-	}
-	e_pre(t, 1u << i->reg);
-	d = g_begin(t, i->opsize, i->reg);
-	if (i->pp == X86_PP_F3)
-		op |= A_PF3;
-	a_rr(t->a, op, i->opsize, d, src);
-	g_end(t, i->opsize, i->reg, d);
-	e_def(t, DEF_UNKNOWN);
+	into_reg(t, A_0F | t->i->opcode | (t->i->pp == X86_PP_F3 ? A_PF3 : 0));
 }
 
 /* SHLX SHRX SARX: legacy shifts would cost the flags. */
@@ -292,19 +281,7 @@ void e_mulx(struct tr *t)
 /* ADCX ADOX: each reads and writes one flag of those that are live. */
 void e_adcx(struct tr *t)
 {
-	const struct x86_insn *i = t->i;
-	struct a_rm src = g_rm(i->rm);
-	unsigned d;
-
-	if (i->mem) {
-		e_access(t, i->opsize, X86_ACC_R);
-		src = RCX_MEM;
-	}
-	e_pre(t, 1u << i->reg);
-	d = g_begin(t, i->opsize, i->reg);
-	a_rr(t->a, A_0F38 | 0xf6 | (i->row->id == X86_OP_ADCX ? A_P66 : A_PF3), i->opsize, d, src);
-	g_end(t, i->opsize, i->reg, d);
-	e_def(t, DEF_UNKNOWN);
+	into_reg(t, A_0F38 | 0xf6 | (t->i->row->id == X86_OP_ADCX ? A_P66 : A_PF3));
 }
 
 /* The upper half of a 64-bit destination becomes zero whatever the source's size. */
