@@ -205,9 +205,12 @@ native_stub_on_fault:
 	addq $8, %rsp
 	ret
 
+/* NT and ID stay as they are: the kernel's return from a handler takes them from here,
+ * not from the frame. */
 native_stub_on_alarm:
 	pushq %rbx
-	pushq $2
+	pushfq
+	andl $0x204002, (%rsp)
 	popfq
 	movw %fs, %bx
 	READ_BASE fs, GET_FS, NCTX_ALARM_FS
