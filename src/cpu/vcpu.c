@@ -126,7 +126,7 @@ void vcpu_request(struct vcpu *v, uint32_t bits)
 	if (bits & X86_REQ_INIT)
 		atomic_fetch_and(&v->x86->request, ~(uint32_t)X86_REQ_SIPI);
 	old = atomic_fetch_or(&v->x86->request, bits);
-	atomic_store(&v->x86->jit.run_ok, 0);
+	x86_jit_stop(v->x86);
 	if ((old & bits) == bits)
 		return;
 	if (atomic_load(&v->state) == VCPU_RUNNING) {
@@ -685,7 +685,7 @@ int cpus_set_engine(struct cpus *s, const struct engine_desc *e, struct err *err
 		x86_tlb_flush_all(c);
 		x86_update_mode(c);
 		c->recheck = true;
-		atomic_store(&c->jit.run_ok, 0);
+		x86_jit_stop(c);
 	}
 out:
 	free(old.cpu);

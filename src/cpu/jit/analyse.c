@@ -174,6 +174,22 @@ uint16_t jit_flags_read(const struct x86_insn *i, uint16_t want_after)
 	return row->flags_read;
 }
 
+bool jit_def_lasts(const struct jit_run *run, const struct fl_def *def)
+{
+	for (unsigned n = 0; n < run->count; n++) {
+		const struct x86_insn *i = &run->insn[n];
+		uint16_t after = run->want[n + 1], kept = after & ~i->row->flags_write;
+
+		if (run->want[n] == 0 || jit_flags_read(i, after))
+			return true;
+		if (jit_writes(i) & e_def_uses(def))
+			return !kept;
+		if (i->row->flags_write)
+			return true;
+	}
+	return false;
+}
+
 /* Backward over the run: what stands in front of each instruction is wanted by
  * it, by a later one, or by whoever looks after a fault. */
 void jit_analyse(struct jit_run *run)

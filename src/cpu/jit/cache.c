@@ -143,10 +143,27 @@ struct jit_block *jit_find(struct jit *j, uint64_t lin, uint32_t key, uint64_t p
 
 	/* page2 ~0: not looked up yet; the caller checks. */
 	for (; b; b = b->hash_next)
-		if (b->lin == lin && b->key == key && b->page == page &&
+		if (b->lin == lin && b->key == key && b->page == page && b->def.kind == DEF_NONE &&
 		    (page2 == ~0ull || b->page2 == page2))
 			return b;
 	return NULL;
+}
+
+static bool same_def(const struct fl_def *a, const struct fl_def *b)
+{
+	return a->kind == b->kind && a->size == b->size && a->a == b->a && a->imm == b->imm &&
+	       (a->imm ? a->value == b->value : a->b == b->b);
+}
+
+struct jit_block *jit_find_twin(struct jit *j, const struct jit_block *b,
+				const struct fl_def *def)
+{
+	struct jit_block *t = j->hash[slot_of(b->lin, b->page)];
+
+	while (t && !(t->lin == b->lin && t->key == b->key && t->page == b->page &&
+		      t->page2 == b->page2 && same_def(&t->def, def)))
+		t = t->hash_next;
+	return t;
 }
 
 /* The next block of @page's list, and what points to @b there. Lists of pages that many

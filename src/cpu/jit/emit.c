@@ -2,7 +2,7 @@
 /*
  * Emitting a block: guest memory, jumps, and the block's frame.
  */
-#include "src/cpu/jit/emit.h"
+#include "src/cpu/jit/emit_ops.h"
 
 #include <stddef.h>
 
@@ -93,6 +93,20 @@ static void emit_stack_lin(struct tr *t, unsigned g, int32_t disp)
 		a_mov(t->a, size, H_RCX, jit_home[g]);
 }
 
+/* Is RCX an offset from which @size bytes lie in the page? Else the jump is taken whose
+ * rel32 place is returned. */
+static uint8_t *emit_limit(struct tr *t, unsigned size)
+{
+	if (t->looks && !t->looked && size <= X86_JIT_SPAN && (size <= 2 || size % 4 == 0)) {
+		t->looked = true;
+		a_alu(t->a, ALU_CMP, 8, H_RCX, A_GS(OFF(jit.limit) + 8 * (int)x86_jit_limit(size)));
+		return a_jcc(t->a, CC_AE);
+	}
+	a_ext(t->a, 0x81, 8, ALU_CMP, A_REG(H_RCX));
+	a_d(t->a, 4096 - size);
+	return a_jcc(t->a, CC_A);
+}
+
 /* The TLB check: linear address in RCX becomes a host address; else to code of
  * @kind. */
 static struct ool *check_or(struct tr *t, unsigned size, enum x86_access acc, enum ool_kind kind)
@@ -108,9 +122,7 @@ static struct ool *check_or(struct tr *t, unsigned size, enum x86_access acc, en
 	a_rorx(a, 4, H_RAX, H_RCX, 12 - 5);
 	a_alui(a, ALU_AND, 4, A_REG(H_RAX), (X86_TLB_ENTRIES - 1) << 5);
 	a_alu(a, ALU_XOR, 8, H_RCX, A_GSX(H_RAX, tlb + tag));
-	a_ext(a, 0x81, 8, ALU_CMP, A_REG(H_RCX));
-	a_d(a, 4096 - size);
-	o = e_ool(t, kind, a_jcc(a, CC_A));
+	o = e_ool(t, kind, emit_limit(t, size));
 	t->off = 0;
 	a_alu(a, ALU_ADD, 8, H_RCX, A_GSX(H_RAX, tlb + (int)offsetof(struct x86_tlb_entry, host)));
 	e_resume(t, o);
@@ -235,9 +247,11 @@ static bool same_page(const struct tr *t, uint64_t target)
 }
 
 /* Notices requests: jumps to @o's code if there are any. RFLAGS stay. The jump is
- * an island that must follow within 127 bytes; its place is returned. */
-static uint8_t *emit_poll(struct tr *t)
+ * an island that must follow within 127 bytes; its place is returned. NULL: not needed. */
+static uint8_t *emit_poll(struct tr *t, uint64_t target)
 {
+	if (target > t->run->rip[t->n] || t->looked)
+		return NULL;
 	a_load(t->a, 4, H_RCX, A_GS(OFF(jit.run_ok)));
 	a_b(t->a, 0x67); /* JECXZ */
 	return a_short(t->a, 0xe3);
@@ -265,6 +279,7 @@ static struct jit_link *new_link(struct tr *t, uint64_t target, uint8_t *place)
 		return NULL;
 	}
 	*l = (struct jit_link){ .target = target, .place = place, .flags_live = t->fl == FL_LIVE,
+				.def = t->fl == FL_LIVE ? t->def : DEF_UNKNOWN,
 				.from = t->b, .next = t->b->links };
 	t->b->links = l;
 	return l;
@@ -310,14 +325,13 @@ static void goto_unpolled(struct tr *t, uint64_t target)
 
 void e_goto(struct tr *t, uint64_t target)
 {
-	uint8_t *island = NULL;
+	uint8_t *island;
 	enum fl_state fl;
 
 	if (t->fl == FL_AGAIN)
 		e_make_live(t);
 	fl = t->fl;
-	if (target <= t->run->rip[t->n])
-		island = emit_poll(t);
+	island = emit_poll(t, target);
 	goto_unpolled(t, target);
 	if (island)
 		emit_poll_island(t, island, target, fl);
@@ -351,12 +365,10 @@ void e_side_exit(struct tr *t, enum host_cc cc, uint64_t target)
 
 void e_branch(struct tr *t, uint8_t *(*jump)(struct tr *t), uint64_t target)
 {
-	uint8_t *island = NULL, *place;
+	uint8_t *island = emit_poll(t, target), *place;
 	enum fl_state fl = t->fl;
 	struct ool *o;
 
-	if (target <= t->run->rip[t->n])
-		island = emit_poll(t);
 	place = jump(t);
 	if (same_page(t, target)) {
 		o = e_ool(t, OOL_EXIT, place);
@@ -632,8 +644,11 @@ static void emit_entries(struct tr *t)
 	}
 	/* Who leaves in front of the block shows the flags. */
 	t->fl = t->j->follower && dead == FL_DEAD ? FL_SAVED : dead;
-	t->def.kind = DEF_NONE;
-	if (t->fl == FL_LIVE) {
+	t->def = b->def;
+	if (b->def.kind != DEF_NONE) {
+		b->entry_live = t->a->p;
+		dead = t->fl = FL_AGAIN;
+	} else if (t->fl == FL_LIVE) {
 		b->entry_saved = t->a->p;
 		e_restore_flags(t);
 		b->entry_live = t->a->p;
@@ -641,6 +656,7 @@ static void emit_entries(struct tr *t)
 		b->entry_live = t->a->p;
 		e_save_flags(t);
 		b->entry_saved = t->a->p;
+		b->saves = true;
 	} else {
 		b->entry_live = b->entry_saved = t->a->p;
 	}
@@ -666,10 +682,19 @@ static void emit_planted(struct tr *t)
 		a_ext(a, 0xf6, 1, 2, RCX_MEM); /* NOT */
 }
 
+static bool leads_back(const struct x86_insn *i, uint32_t key)
+{
+	emit_fn fn = jit_emitter(i, key);
+
+	return (fn == e_jmp || fn == e_jcc_row || fn == e_call || fn == e_jcxz || fn == e_loop) &&
+	       (int64_t)i->imm < 0;
+}
+
 bool jit_emit_block(struct jit *j, struct jit_block *b, const struct jit_run *run)
 {
 	struct tr t = { .j = j, .a = &j->a, .b = b, .run = run, .key = b->key,
-			.m64 = b->key & X86_MODE_64, .x87_open = -1 };
+			.m64 = b->key & X86_MODE_64, .x87_open = -1,
+			.looks = leads_back(&run->insn[run->count - 1], b->key) };
 
 	b->start = j->a.p;
 	emit_entries(&t);

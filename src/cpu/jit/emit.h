@@ -16,15 +16,6 @@ enum fl_state {
 	FL_DEAD,  /* nobody wants them */
 };
 
-/* An instruction whose flags can be had again from its operands. */
-struct fl_def {
-	enum { DEF_NONE, DEF_ADD, DEF_SUB, DEF_CMP, DEF_TEST } kind;
-	uint8_t size, a; /* a: guest register; DEF_ADD, DEF_SUB: it holds the result */
-	bool imm;
-	uint8_t b;       /* guest register */
-	int32_t value;   /* immediate */
-};
-
 enum ool_kind { OOL_MISS, OOL_ONE, OOL_CALL, OOL_EXIT, OOL_GOTO, OOL_VEC, OOL_LOOKUP,
 		OOL_PLAIN, OOL_LEFT };
 
@@ -69,6 +60,8 @@ struct tr {
 	 * bits of it; one that lives in memory. */
 	const uint8_t *rax_at;
 	uint8_t rax_is;
+	bool looks;  /* it ends in a jump backward, in front of which it looks for requests ... */
+	bool looked; /* ... and an access has done that */
 	bool ended; /* the block's end has been emitted */
 };
 
@@ -150,6 +143,8 @@ void e_make_saved(struct tr *t);
 /* Off the straight path: flags that somebody may look at go to memory. */
 void e_make_saved_if(struct tr *t, const struct ool *o);
 #define DEF_UNKNOWN ((struct fl_def){ .kind = DEF_NONE })
+/* The guest registers from which the flags can be had again. */
+uint32_t e_def_uses(const struct fl_def *d);
 
 /* Vector instructions that run as themselves (emit_vec.c). */
 bool jit_is_vec(const struct x86_insn *i);

@@ -98,7 +98,7 @@ static void flags_again(struct tr *t, const struct fl_def *d)
 	}
 }
 
-static uint32_t def_uses(const struct fl_def *d)
+uint32_t e_def_uses(const struct fl_def *d)
 {
 	return d->kind == DEF_NONE ? 0 : 1u << d->a | (d->imm ? 0 : 1u << d->b);
 }
@@ -149,13 +149,13 @@ void e_pre(struct tr *t, uint32_t writes)
 
 	if ((reads | (written ? kept : 0)) != 0) {
 		e_make_live(t);
-	} else if (t->fl == FL_AGAIN && (def_uses(&t->def) & writes)) {
+	} else if (t->fl == FL_AGAIN && (e_def_uses(&t->def) & writes)) {
 		if (kept)
 			e_make_saved(t);
 		else
 			t->fl = FL_DEAD;
 	}
-	if (def_uses(&t->def) & writes)
+	if (e_def_uses(&t->def) & writes)
 		t->def.kind = DEF_NONE;
 }
 

@@ -9,7 +9,7 @@
  */
 #include "src/cpu/jit/emit_ops.h"
 
-#define SPAN_MAX 512
+#define SPAN_MAX ((int)X86_JIT_SPAN)
 
 /* How an instruction uses the stack: bytes it moves RSP by before the access, and
  * all in all. */

@@ -44,7 +44,7 @@ static void note(struct jit *j, uint64_t page, uint64_t chunks)
 		vcpu_request(j->cpu->vcpu, X86_REQ_CODE);
 	} else {
 		atomic_fetch_or(&j->cpu->request, X86_REQ_CODE);
-		atomic_store(&j->cpu->jit.run_ok, 0);
+		x86_jit_stop(j->cpu);
 	}
 }
 
@@ -183,8 +183,10 @@ uint64_t jit_miss(struct x86_cpu *c, uint64_t lin, uint32_t what)
 	uint32_t right = acc == X86_ACC_W ? X86_TLBF_W : X86_TLBF_R;
 	uint32_t slow = X86_TLBF_WATCH | (acc == X86_ACC_W ? X86_TLBF_MMIO_W : X86_TLBF_MMIO_R);
 
-	j->stats.tlb_misses++;
 	jit_flags_from_ax(c);
+	if (!atomic_load_explicit(&c->jit.run_ok, memory_order_relaxed))
+		return 0; /* one instruction more, and the request is seen to */
+	j->stats.tlb_misses++;
 	if ((c->code64 && !x86_canonical(lin)) || (lin & 0xfff) + size > 4096 ||
 	    cls == X86_TLB_USER_AC)
 		return not_plain(j);
@@ -330,7 +332,9 @@ static bool read_run(struct jit *j, uint64_t lin, const uint8_t *host, uint8_t *
 	return true;
 }
 
-static struct jit_block *translate(struct jit *j, uint64_t lin, uint32_t key, const uint8_t *host)
+/* @def: NULL, or for a twin; then NULL, too, where such would not be of use. */
+static struct jit_block *translate(struct jit *j, uint64_t lin, uint32_t key, const uint8_t *host,
+				   const struct fl_def *def)
 {
 	struct x86_cpu *c = j->cpu;
 	uint8_t bytes[MAX_BYTES];
@@ -345,6 +349,11 @@ static struct jit_block *translate(struct jit *j, uint64_t lin, uint32_t key, co
 	head.ninsns = (uint16_t)run.count;
 	jit_plan_groups(&run, key);
 	jit_analyse(&run);
+	if (def) {
+		if (head.checked || head.page != head.page2 || !jit_def_lasts(&run, def))
+			return NULL;
+		head.def = *def;
+	}
 	for (unsigned tries = 0; tries < 2; tries++) {
 		uint8_t *start = j->a.p, *cold = j->cold.p;
 
@@ -404,7 +413,35 @@ static struct jit_block *lookup(struct jit *j, uint32_t key, uint64_t **why)
 		*why = &j->stats.interp_cold;
 		return NULL;
 	}
-	return translate(j, lin, key, host);
+	return translate(j, lin, key, host, NULL);
+}
+
+/* A loop that begins with a memory access would save its flags in every turn, though what
+ * made them is known: it gets a twin that need not. NULL: none, or the cache is full. */
+static struct jit_block *twin_for(struct jit *j, const struct jit_link *l,
+				  const struct jit_block *b)
+{
+	struct jit_block *t;
+
+	if (l->def.kind == DEF_NONE || !b->saves || l->target > l->from->rip)
+		return NULL;
+	t = jit_find_twin(j, b, &l->def);
+	return t ? t : translate(j, b->lin, b->key,
+				 j->cpu->mem->window + (b->page << MEM_PAGE_SHIFT) + (b->lin & 0xfff),
+				 &l->def);
+}
+
+/* Leads the way out @l to @b or its twin. False: that evicted code, which may have been
+ * theirs. */
+static bool link_to(struct jit *j, struct jit_link *l, struct jit_block *b)
+{
+	uint64_t before = j->stats.evictions;
+	struct jit_block *t = twin_for(j, l, b);
+
+	if (j->stats.evictions != before)
+		return false;
+	jit_link_to(j, l, t ? t : b);
+	return true;
 }
 
 /* Host code for c->rip, at an instruction boundary; NULL: the interpreter's turn.
@@ -428,8 +465,8 @@ static const void *find_code(struct jit *j, uint64_t **why)
 		return NULL;
 	jit_jump_add(j, b);
 	if (l && l->target == b->rip && j->last_key == b->key && b->page == b->page2 &&
-	    l->from->page == b->page)
-		jit_link_to(j, l, b);
+	    l->from->page == b->page && !link_to(j, l, b))
+		return find_code(j, why);
 	j->last_key = b->key;
 	return jit_rx(j, b->entry_saved);
 }
@@ -581,7 +618,8 @@ static void jit_run(struct vcpu *v)
 		jit_tell(j, JIT_POINT_LOOP);
 		/* First allowed, then looked: a request that comes in between
 		 * forbids again. */
-		atomic_store(&c->jit.run_ok, X86_JUMP_MASK);
+		if (!atomic_load(&c->jit.run_ok))
+			x86_jit_allow(c);
 		req = atomic_load(&c->request);
 		if (unlikely(req || c->halted || c->recheck)) {
 			if (req & X86_REQ_CODE) {

@@ -34,6 +34,15 @@
 #define JIT_VEC_X87 4u
 #define JIT_VEC_YMM (JIT_VEC_SSE | JIT_VEC_AVX) /* those that share the vector registers */
 
+/* An instruction whose flags can be had again from its operands. */
+struct fl_def {
+	enum { DEF_NONE, DEF_ADD, DEF_SUB, DEF_CMP, DEF_TEST } kind;
+	uint8_t size, a; /* a: guest register; DEF_ADD, DEF_SUB: it holds the result */
+	bool imm;
+	uint8_t b;       /* guest register */
+	int32_t value;   /* immediate */
+};
+
 struct jit_block;
 
 /* One way out of a block that may be patched to jump straight to another. */
@@ -42,6 +51,7 @@ struct jit_link {
 	uint8_t *place;       /* the rel32 to patch, writable view */
 	uint8_t *stub;        /* where it points while not linked */
 	bool flags_live;      /* flags are in the host's RFLAGS there */
+	struct fl_def def;    /* ... and from what they can be had again */
 	struct jit_block *from;
 	struct jit_block *to; /* NULL while not linked */
 	struct jit_link *next_in; /* of ->to's incoming list */
@@ -58,6 +68,10 @@ struct jit_block {
 	uint16_t bytes, ninsns;
 	uint8_t *entry_saved; /* entry with flags in jit.flags_ax, writable view */
 	uint8_t *entry_live;  /* entry with flags in RFLAGS */
+	bool saves;           /* that one saves them first */
+	/* Not DEF_NONE: a twin of the block of this address, for jumps that lead here with
+	 * flags of this origin; entry_live is its only entry. */
+	struct fl_def def;
 	/* Its code, and what lies off the straight path; writable view. */
 	uint8_t *start, *end, *cold, *cold_end;
 	uint8_t segment;
@@ -234,6 +248,10 @@ void jit_cut_at_store(struct jit_run *run, uint32_t key);
 /* ... whose last instruction bytes are taken from memory each time, not compared. */
 bool jit_imm_from_memory(const struct x86_insn *i);
 
+/* Can flags be had again from @def wherever the run's begin asks for them, without being
+ * saved on the way? */
+bool jit_def_lasts(const struct jit_run *run, const struct fl_def *def);
+
 /* emit.c: false where the code cache is full. */
 bool jit_emit_block(struct jit *j, struct jit_block *b, const struct jit_run *run);
 
@@ -246,6 +264,9 @@ void jit_next_segment(struct jit *j);            /* evicts the oldest code */
 void jit_insert(struct jit *j, struct jit_block *b);
 struct jit_block *jit_find(struct jit *j, uint64_t lin, uint32_t key, uint64_t page,
 			   uint64_t page2);
+/* The block's twin for @def. */
+struct jit_block *jit_find_twin(struct jit *j, const struct jit_block *b,
+				const struct fl_def *def);
 bool jit_invalidate(struct jit *j, uint64_t page, uint64_t chunks); /* was there any? */
 /* Drops all blocks of a page that has @most or more, none of which is running. */
 void jit_limit_page(struct jit *j, uint64_t page, unsigned most);

@@ -239,6 +239,8 @@ struct x86_jump { uint64_t rip; const void *entry; };
 #define X86_JUMP_SLOTS 32768u
 #define X86_JUMP_MASK ((X86_JUMP_SLOTS - 1) * (unsigned)sizeof(struct x86_jump))
 #define X86_JIT_RING 16u
+#define X86_JIT_SPAN 512u /* bytes that one check may cover */
+#define X86_JIT_LIMITS (3 + X86_JIT_SPAN / 8)
 
 /* What translated code and its run loop pass each other; see cpu/jit/jit.h. */
 struct x86_jit {
@@ -253,6 +255,9 @@ struct x86_jit {
 	uint8_t vec_again;  /* vec_live to be restored after C */
 	uint32_t host_mxcsr;
 	_Atomic uint32_t run_ok; /* X86_JUMP_MASK; 0: leave at the next jump that looks */
+	/* By x86_jit_limit(): the offset in a page from which on an access of that size does
+	 * not fit; 0 while run_ok is 0, so that accesses look, too. */
+	_Atomic uint64_t limit[X86_JIT_LIMITS];
 	/* Lockstep only: how many more blocks may run, and which did, the last one at
 	 * ring[budget]. */
 	uint32_t budget;
@@ -455,5 +460,30 @@ uint64_t x86_tsc_now(const struct x86_cpu *c);
 
 /* Port access after the IOPL / TSS bitmap check (raises #GP). (io.c) */
 void x86_check_io(struct x86_cpu *c, uint16_t port, unsigned size);
+
+/* The element of x86_jit.limit for @size bytes, 1..X86_JIT_SPAN: the next larger one
+ * there is. */
+static inline unsigned x86_jit_limit(unsigned size)
+{
+	return size > 4 ? 2 + (size + 7) / 8 : size > 2 ? 2 : size - 1;
+}
+
+/* Translated code is left at the next place that looks. Any thread, after it has set what
+ * is to be seen to. run_ok last: x86_jit_allow() begins when all of it is done. */
+static inline void x86_jit_stop(struct x86_cpu *c)
+{
+	for (unsigned n = 0; n < X86_JIT_LIMITS; n++)
+		atomic_store_explicit(&c->jit.limit[n], 0, memory_order_relaxed);
+	atomic_store(&c->jit.run_ok, 0);
+}
+
+/* ... and may be entered again. The vCPU's thread, before it looks what is to be seen to. */
+static inline void x86_jit_allow(struct x86_cpu *c)
+{
+	for (unsigned n = 0; n < X86_JIT_LIMITS; n++)
+		atomic_store_explicit(&c->jit.limit[n], n < 3 ? 4097u - (1u << n) : 4097 - 8 * (n - 2),
+				      memory_order_relaxed);
+	atomic_store(&c->jit.run_ok, X86_JUMP_MASK);
+}
 
 #endif
