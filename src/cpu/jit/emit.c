@@ -382,26 +382,45 @@ void e_branch(struct tr *t, uint8_t *(*jump)(struct tr *t), uint64_t target)
 		emit_poll_island(t, island, t->run->rip[t->n], fl)->within = true;
 }
 
-void e_lookup(struct tr *t)
+/* Where the jump cache has the guest address in RCX, RAX becomes the place of its entry
+ * there, from the GS base: the result. */
+static struct a_rm lookup(struct tr *t, struct ool **o)
 {
 	struct asm_buf *a = t->a;
 	int32_t jump = OFF(jit.jump) +
 		       (int)(JIT_KEY_CLASS(t->key) * sizeof(((struct x86_cpu *)0)->jit.jump[0]));
-	struct ool *o;
 
 	_Static_assert(sizeof(struct x86_jump) == 16, "the address is shifted by 4");
 	e_clobber(t);
 	if (t->fl == FL_AGAIN)
 		e_make_saved(t);
 	/* jit_jump_slot(), and the size of an entry. */
-	a_rorx(a, 4, H_RAX, H_RCX, 12);
+	a_rorx(a, 4, H_RAX, H_RCX, 32 - 7);
 	a_alu(a, ALU_XOR, 4, H_RAX, A_REG(H_RCX));
-	a_rorx(a, 4, H_RAX, H_RAX, 32 - 4);
 	a_alu(a, ALU_AND, 4, H_RAX, A_GS(OFF(jit.run_ok)));
 	a_alu(a, ALU_CMP, 8, H_RCX, A_GSX(H_RAX, jump));
-	o = e_ool(t, t->m64 ? OOL_LOOKUP : OOL_ONE, a_jcc(a, CC_NE));
-	a_load(a, 8, H_RAX, A_GSX(H_RAX, jump + 8));
+	*o = e_ool(t, t->m64 ? OOL_LOOKUP : OOL_ONE, a_jcc(a, CC_NE));
+	return A_GSX(H_RAX, jump + 8);
+}
+
+void e_lookup(struct tr *t)
+{
+	struct ool *o;
+
+	a_load(t->a, 8, H_RAX, lookup(t, &o));
 	e_resume(t, o);
+}
+
+void e_jump_to_rcx(struct tr *t, int32_t pop)
+{
+	struct ool *o;
+	struct a_rm entry = lookup(t, &o);
+
+	o->stack_disp = pop;
+	o->what = (uint32_t)t->sp;
+	t->sp += pop;
+	e_move_sp(t);
+	a_ext(t->a, 0xff, 4, 4, entry); /* JMP */
 }
 
 /*
@@ -449,6 +468,8 @@ static void ool_lookup(struct tr *t, const struct ool *o)
 	struct asm_buf *a = t->a;
 	uint8_t *good;
 
+	t->sp = (int32_t)o->what;
+	e_move_sp(t);
 	a_mov(a, 8, H_RAX, H_RCX);
 	a_ext(a, 0xc1, 8, 4, A_REG(H_RAX)); /* SHL */
 	a_b(a, 16);
@@ -460,8 +481,14 @@ static void ool_lookup(struct tr *t, const struct ool *o)
 	jmp_thunk(t, t->j->leave_one);
 	a_here(a, good);
 	a_store(a, 8, A_GS(OFF(rip)), H_RCX);
-	a_movi(a, H_RAX, (uint64_t)(uintptr_t)t->j->leave_indirect);
-	a_jmp_to(a, o->resume);
+	if (o->resume) {
+		a_movi(a, H_RAX, (uint64_t)(uintptr_t)t->j->leave_indirect);
+		a_jmp_to(a, o->resume);
+		return;
+	}
+	t->sp = o->stack_disp;
+	e_move_sp(t);
+	jmp_thunk(t, t->j->leave_indirect);
 }
 
 static void emit_ool(struct tr *t, struct ool *o)
@@ -703,6 +730,8 @@ bool jit_emit_block(struct jit *j, struct jit_block *b, const struct jit_run *ru
 
 		t.i = &run->insn[t.n];
 		fn = jit_emitter(t.i, t.key);
+		if (t.sp && !e_may_lag(&t))
+			e_move_sp(&t);
 		if (fn)
 			fn(&t);
 		else
@@ -713,6 +742,7 @@ bool jit_emit_block(struct jit *j, struct jit_block *b, const struct jit_run *ru
 	}
 	if (!t.ended) {
 		t.n = run->count - 1;
+		e_move_sp(&t);
 		goto_unpolled(&t, run->rip[run->count]);
 	}
 	b->end = j->a.p;

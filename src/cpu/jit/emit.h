@@ -60,6 +60,7 @@ struct tr {
 	 * bits of it; one that lives in memory. */
 	const uint8_t *rax_at;
 	uint8_t rax_is;
+	int32_t sp;  /* H_R15 is to be moved by so much: pushes and pops in a row move it once */
 	bool looks;  /* it ends in a jump backward, in front of which it looks for requests ... */
 	bool looked; /* ... and an access has done that */
 	bool ended; /* the block's end has been emitted */
@@ -180,5 +181,11 @@ void e_side_exit(struct tr *t, enum host_cc cc, uint64_t target);
  * jump cache, or of a thunk that looks further. If the instruction must raise
  * because of that address, the interpreter executes it. Flags are saved. */
 void e_lookup(struct tr *t);
+/* ... and goes on there, having moved RSP by @pop. */
+void e_jump_to_rcx(struct tr *t, int32_t pop);
+/* RSP becomes what it should be. Flags stay. */
+void e_move_sp(struct tr *t);
+/* May RSP be behind while the instruction is emitted? Where nothing looks at it. */
+bool e_may_lag(const struct tr *t);
 
 #endif

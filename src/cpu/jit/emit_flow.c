@@ -12,9 +12,20 @@ static unsigned word(const struct tr *t)
 	return t->m64 ? 8 : 4;
 }
 
+void e_move_sp(struct tr *t)
+{
+	if (t->sp)
+		a_lea(t->a, word(t), H_R15, A_MEM(H_R15, t->sp));
+	t->sp = 0;
+}
+
+/* An access that is in a group does not look at RSP again: the next one may be moved
+ * together with this. */
 static void move_sp(struct tr *t, int32_t by)
 {
-	a_lea(t->a, word(t), H_R15, A_MEM(H_R15, by));
+	t->sp += by;
+	if (!t->run->group_of[t->n])
+		e_move_sp(t);
 }
 
 void e_push(struct tr *t)
@@ -170,10 +181,18 @@ static void push_return(struct tr *t)
 {
 	unsigned w = word(t);
 
-	a_movi(t->a, H_RAX, t->run->rip[t->n + 1]);
-	a_store(t->a, w, RCX_MEM, H_RAX);
+	uint64_t rip = t->run->rip[t->n + 1];
+
+	if (w == 4 || rip == (uint64_t)(int32_t)rip) {
+		a_ext(t->a, 0xc7, w, 0, RCX_MEM); /* MOV */
+		a_d(t->a, (uint32_t)rip);
+	} else {
+		a_movi(t->a, H_RAX, rip);
+		a_store(t->a, w, RCX_MEM, H_RAX);
+	}
 	e_pre(t, 1u << X86_RSP);
 	move_sp(t, -(int)w);
+	e_move_sp(t);
 }
 
 void e_call(struct tr *t)
@@ -191,9 +210,7 @@ void e_ret(struct tr *t)
 
 	e_access_stack(t, w, X86_ACC_R, X86_RSP, 0);
 	a_load(t->a, w, H_RCX, RCX_MEM);
-	e_lookup(t);
-	move_sp(t, (int)w + (i->row->id == X86_OP_RET_Iw ? (int)(uint16_t)i->imm : 0));
-	a_ext(t->a, 0xff, 4, 4, A_REG(H_RAX));
+	e_jump_to_rcx(t, (int)w + (i->row->id == X86_OP_RET_Iw ? (int)(uint16_t)i->imm : 0));
 	t->ended = true;
 }
 
@@ -216,8 +233,7 @@ static void load_target(struct tr *t)
 void e_jmp_E(struct tr *t)
 {
 	load_target(t);
-	e_lookup(t);
-	a_ext(t->a, 0xff, 4, 4, A_REG(H_RAX));
+	e_jump_to_rcx(t, 0);
 	t->ended = true;
 }
 

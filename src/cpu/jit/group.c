@@ -245,6 +245,21 @@ static bool keeps_rcx(const struct tr *t, unsigned n)
 	       fn == e_cbw || fn == e_cwd || fn == e_nop;
 }
 
+bool e_may_lag(const struct tr *t)
+{
+	const struct x86_insn *i = t->i;
+	emit_fn fn = jit_emitter(i, t->key);
+	int before, total;
+	bool stack = stack_use(i, &before, &total);
+
+	if (fn != e_ret && fn != e_call && !keeps_rcx(t, t->n))
+		return false;
+	/* Its own address is RCX's then. */
+	if ((i->mem || stack) && !jit_group_checked(t->run, t->n))
+		return false;
+	return fn != e_jcc_row && i->reg != X86_RSP && (i->mem || i->rm != X86_RSP);
+}
+
 /* Does the emitter make the access before it uses RCX for anything else? */
 static bool accesses_first(const struct tr *t, unsigned n)
 {

@@ -321,8 +321,9 @@ static inline uint64_t jit_no_jump(uint64_t slot)
 
 static inline unsigned jit_jump_slot(uint64_t rip)
 {
-	/* Compilers align functions: the low bits alone would crowd a few slots. */
-	unsigned n = (unsigned)(rip ^ (uint32_t)rip >> 12) & (X86_JUMP_SLOTS - 1);
+	/* Compilers align functions: four bits of the address alone would crowd a few slots. */
+	uint32_t low = (uint32_t)rip;
+	unsigned n = (low ^ (low << 7 | low >> 25)) >> 4 & (X86_JUMP_SLOTS - 1);
 
 	return n ? n : X86_JUMP_SLOTS;
 }
