@@ -33,6 +33,28 @@ static inline uint16_t op_flags_ax(uint64_t fl)
 	return (uint16_t)((fl & 0xff) << 8 | (fl >> 11 & 1));
 }
 
+/*
+ * ROL and ROR by an immediate that is not 1 leave OF undefined (SDM vol. 2, RCL/RCR/ROL/ROR).
+ * Some processors do not touch it then, unless the operand is in memory or the count in CL;
+ * and all engines are to agree on a host. So: does OF, which 7f + 1 sets, outlive a rotation of 0?
+ */
+static inline bool op_rotate_keeps_of(void)
+{
+	uint32_t zero = 0;
+	uint8_t a = 0x7f;
+
+	__asm__ volatile("addb $1, %0\n\troll $2, %1\n\tseto %0" : "+q"(a), "+r"(zero) :: "cc");
+	return a;
+}
+
+static inline void op_rotated(struct x86_cpu *c, const struct x86_insn *i, uint64_t fl_before)
+{
+	unsigned count = (unsigned)i->imm & (i->opsize == 8 ? 63 : 31);
+
+	if (count != 1 && op_rotate_keeps_of())
+		c->rflags = (c->rflags & ~X86_FL_OF) | (fl_before & X86_FL_OF);
+}
+
 /* 8-bit register @r (16..19: AH CH DH BH). */
 static inline uint8_t *op_reg8(struct x86_cpu *c, unsigned r)
 {
