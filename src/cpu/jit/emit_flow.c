@@ -179,9 +179,8 @@ void e_loop(struct tr *t)
 /* Pushes the return address; its check is done, RCX points there. */
 static void push_return(struct tr *t)
 {
-	unsigned w = word(t);
-
 	uint64_t rip = t->run->rip[t->n + 1];
+	unsigned w = word(t);
 
 	if (w == 4 || rip == (uint64_t)(int32_t)rip) {
 		a_ext(t->a, 0xc7, w, 0, RCX_MEM); /* MOV */
