@@ -16,8 +16,6 @@
 #include "src/block/qcow2/check.h"
 #include "src/block/qcow2/qcow2.h"
 
-enum { PIECE = 512 };
-
 static void say(struct check *k, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 static void say(struct check *k, const char *fmt, ...)
 {
@@ -127,18 +125,19 @@ static int data_entry(struct check *k, const struct qc_entry *e, uint64_t pos, b
 static int walk_l2(struct check *k, uint64_t table, bool active)
 {
 	struct qcow2 *q = k->q;
-	uint8_t buf[PIECE];
+	const uint8_t *p;
+	size_t avail;
 	int rc = 0;
 
-	for (uint64_t at = 0; at < q->cluster_size && !rc; at += PIECE) {
-		rc = qc_meta_read(q, table + at, buf, PIECE);
+	for (uint64_t at = 0; at < q->cluster_size && !rc; at += avail) {
+		rc = qc_meta_peek(q, table + at, &p, &avail);
 		if (rc) {
 			k->c->check_errors++;
 			return rc == -ENOMEM ? rc : 0;
 		}
-		for (unsigned i = 0; i < PIECE && !rc; i += q->l2_entry_bytes) {
-			struct qc_entry e = { ld_be64(buf + i),
-					      q->ext_l2 ? ld_be64(buf + i + 8) : 0 };
+		avail = min_of(avail, (size_t)(q->cluster_size - at));
+		for (unsigned i = 0; i < avail && !rc; i += q->l2_entry_bytes) {
+			struct qc_entry e = { ld_be64(p + i), q->ext_l2 ? ld_be64(p + i + 8) : 0 };
 
 			if (e.e || e.bits)
 				rc = data_entry(k, &e, table + at + i, active);
@@ -284,9 +283,21 @@ static int compare(struct check *k, uint64_t c, unsigned fix)
 	return rc;
 }
 
+/* How many clusters from @c on have the counts they should: most do. */
+static uint64_t agreeing(struct check *k, uint64_t c)
+{
+	uint64_t have[256], n = min_of((uint64_t)array_size(have), k->file_clusters - c), i = 0;
+	int got = qc_ref_get_some(k->q, c, (unsigned)n, have);
+
+	while (got > 0 && i < (unsigned)got && have[i] == qc_check_refs(k, c + i))
+		i++;
+	return i;
+}
+
 static int compare_all(struct check *k, unsigned fix)
 {
 	struct qcow2 *q = k->q;
+	uint64_t same;
 	int rc = 0;
 
 	for (uint64_t c = 0; c < k->file_clusters && !rc; c++) {
@@ -301,7 +312,11 @@ static int compare_all(struct check *k, unsigned fix)
 				continue;
 			}
 		}
-		rc = compare(k, c, fix);
+		same = agreeing(k, c);
+		if (same)
+			c += same - 1;
+		else
+			rc = compare(k, c, fix);
 	}
 	/* Counts past the end of the file. */
 	for (uint64_t b = k->file_clusters >> q->rb_bits; b < q->rt_size && !rc; b++) {

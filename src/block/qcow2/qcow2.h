@@ -179,6 +179,9 @@ static inline void qc_wrote(struct qcow2 *q) { q->write_gen++; }
 
 /* ---- ref.c; q->lock held ---- */
 int must_check qc_ref_get(struct qcow2 *q, uint64_t cluster, uint64_t *v);
+/* The counts of @cluster and those behind it, as many of @n as stand together. Returns how
+ * many that are, 1..@n, or -errno. */
+int must_check qc_ref_get_some(struct qcow2 *q, uint64_t cluster, unsigned n, uint64_t *v);
 int must_check qc_ref_set(struct qcow2 *q, uint64_t cluster, uint64_t v);
 int must_check qc_ref_inc(struct qcow2 *q, uint64_t cluster, uint64_t n);
 /* At least one and up to @want contiguous clusters, counted once each. @*got may be

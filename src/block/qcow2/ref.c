@@ -77,6 +77,34 @@ int qc_ref_get(struct qcow2 *q, uint64_t cluster, uint64_t *v)
 	return rc;
 }
 
+int qc_ref_get_some(struct qcow2 *q, uint64_t cluster, unsigned n, uint64_t *v)
+{
+	uint64_t block, pos, in_block = (1ULL << q->rb_bits) - (cluster & low_mask(q->rb_bits));
+	int rc = block_of(q, cluster, &block);
+	const uint8_t *p;
+	size_t bytes, avail;
+	unsigned bit;
+
+	n = (unsigned)min_of((uint64_t)n, in_block);
+	if (rc)
+		return rc;
+	if (!block) {
+		memset(v, 0, n * sizeof(*v));
+		return (int)n;
+	}
+	pos = count_pos(q, cluster, &bit, &bytes);
+	rc = qc_meta_peek(q, block + pos, &p, &avail);
+	if (rc)
+		return rc;
+	n = (unsigned)min_of((uint64_t)n, (avail * 8 - bit) >> q->refcount_order);
+	for (unsigned i = 0; i < n; i++) {
+		unsigned at = bit + (i << q->refcount_order);
+
+		v[i] = count_in(p + (at >> 3), q->refcount_order, at & 7);
+	}
+	return (int)n;
+}
+
 static int put_in_block(struct qcow2 *q, uint64_t block, uint64_t cluster, uint64_t v)
 {
 	uint8_t buf[8];
