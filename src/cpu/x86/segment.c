@@ -73,9 +73,15 @@ void x86_check_code(struct x86_cpu *c, uint16_t sel, const struct x86_desc *d)
 		x86_raise_err(c, X86_EXC_NP, x86_sel_err(sel));
 }
 
+/* Of an offset of 64 bits to other than 64-bit code Intel's processors take 32. */
+static uint64_t code_offset(const struct x86_cpu *c, const struct x86_seg *cs, uint64_t rip)
+{
+	return c->amd || x86_is_code64(c, cs) ? rip : (uint32_t)rip;
+}
+
 void x86_check_rip(struct x86_cpu *c, const struct x86_seg *cs, uint64_t rip)
 {
-	if (x86_is_code64(c, cs) ? !x86_canonical(rip) : rip > cs->limit)
+	if (x86_is_code64(c, cs) ? !x86_canonical(rip) : code_offset(c, cs, rip) > cs->limit)
 		x86_raise_gp0(c);
 }
 
@@ -83,7 +89,7 @@ void x86_set_cs(struct x86_cpu *c, const struct x86_seg *cs, unsigned cpl, uint6
 {
 	c->seg[X86_CS] = *cs;
 	c->cpl = cpl;
-	c->rip = rip;
+	c->rip = code_offset(c, cs, rip);
 	x86_update_mode(c);
 }
 
