@@ -6,6 +6,7 @@
  *   gen.c, encode.c  make a case       native.c  runs it on the host
  *   corpus.c         reads, writes it  engine.c  runs it in an engine
  *   compare.c        says what differs shrink.c  makes a differing case small
+ *   vary.c, concede.c  what may differ
  */
 #ifndef BOTHY_TESTS_CPU_DIFF_DIFF_H
 #define BOTHY_TESTS_CPU_DIFF_DIFF_H
@@ -249,6 +250,9 @@ struct diff_gen {
 };
 void diff_generate(struct diff_gen *g, uint64_t seed, int row, struct diff_case *d);
 
+/* Is the state behind an instruction of the case not the same on every processor, so that
+ * none may follow? (concede.c) */
+bool diff_leaves_open(const struct diff_case *d, const struct diff_insn *insn);
 /* Differences, as text lines into @out (may be NULL); the number of them.
  * (compare.c) */
 unsigned diff_compare(const struct diff_case *d, const struct diff_result *want,

@@ -114,6 +114,12 @@ static bool grow_by(struct grow *w, unsigned row, bool wild, bool mutate, bool f
 	return false;
 }
 
+/* May nothing follow the last instruction? */
+static bool open_end(const struct grow *w)
+{
+	return w->d->n && diff_leaves_open(w->d, &w->d->insn[w->d->n - 1]);
+}
+
 /* mov ecx, n; body; loop body: if the body leaves RCX alone. */
 static void grow_loop(struct grow *w)
 {
@@ -131,7 +137,8 @@ static void grow_loop(struct grow *w)
 
 		if (has_target(row) || (x86_rows[row].attr & X86_A_END) || diff_row_info(row)->last)
 			continue;
-		if (grow_by(w, row, false, false, false) && w->now.gpr[X86_RCX] != count) {
+		if (grow_by(w, row, false, false, false) &&
+		    (w->now.gpr[X86_RCX] != count || open_end(w))) {
 			w->d->n = (uint8_t)n;
 			if (run_so_far(w))
 				w->now = w->g->result.regs;
@@ -206,8 +213,9 @@ void diff_generate(struct diff_gen *g, uint64_t seed, int row, struct diff_case 
 			ended = (last || rng_pct(&rng, 20)) &&
 				grow_by(&w, pick, false, false, rng_pct(&rng, 20));
 		else
-			grow_by(&w, pick, style > 85 && (last || rng_pct(&rng, 30)),
-				style > 92 && rng_pct(&rng, 40), fault_ok);
+			ended = grow_by(&w, pick, style > 85 && (last || rng_pct(&rng, 30)),
+					style > 92 && rng_pct(&rng, 40), fault_ok) &&
+				open_end(&w);
 	}
 	for (unsigned k = 0; k < d->n; k++)
 		if (d->insn[k].fix != DIFF_FIX_NONE && d->insn[k].target > d->n)
