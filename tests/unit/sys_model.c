@@ -51,6 +51,13 @@ static void levels(void **state)
 	assert_false(x86_has(c, X86_F_AVX));
 	assert_false(x86_has(c, X86_F_BMI1));
 	assert_true(x86_has(c, X86_F_SSE4_2));
+	assert_false(x86_has(c, X86_F_SMEP));
+	cpu_model_apply(cpu_model_lookup("x86-64-v3", NULL), c);
+	/* Not every host of that level has them. */
+	assert_false(x86_has(c, X86_F_PCID));
+	assert_false(x86_has(c, X86_F_SMAP));
+	assert_false(x86_has(c, X86_F_PREFETCHW));
+	cpu_model_apply(cpu_model_lookup("x86-64-v2", NULL), c);
 	leaf(r, 1, 0, out);
 	assert_int_equal(out[2] & (1u << 28 | 1u << 26 | 1u << 27), 0);
 	leaf(r, 0xd, 0, out);
