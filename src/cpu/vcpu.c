@@ -316,7 +316,9 @@ static void *vcpu_main(void *opaque)
 		if (s->engine_sleeps)
 			continue;
 		if (c->wait_sipi)
-			sleep_until_request(v, ~(uint32_t)(X86_REQ_INTR | X86_REQ_NMI | X86_REQ_SMI));
+			/* News of code are for when it runs again. */
+			sleep_until_request(v, ~(uint32_t)(X86_REQ_INTR | X86_REQ_NMI | X86_REQ_SMI |
+							   X86_REQ_CODE));
 		else if (c->halted)
 			sleep_until_request(v, ~0u);
 	}
@@ -682,11 +684,14 @@ int cpus_set_engine(struct cpus *s, const struct engine_desc *e, struct err *err
 	for (unsigned n = 0; n < s->count; n++) {
 		struct x86_cpu *c = s->vcpu[n].x86;
 
+		/* Of the old one's code: a new one would never look at it. */
+		atomic_fetch_and(&c->request, ~(uint32_t)X86_REQ_CODE);
 		x86_tlb_flush_all(c);
 		x86_update_mode(c);
 		c->recheck = true;
 		x86_jit_stop(c);
 	}
+	cpus_debug_again(s);
 out:
 	free(old.cpu);
 	free(new.cpu);
