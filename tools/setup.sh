@@ -15,7 +15,7 @@ build="gcc libc6-dev make meson ninja-build pkg-config python3
 firmware="seabios ovmf"
 guest="cpio gzip python3"
 # Peers and tools of the tests that need no installed system.
-tests="binutils xz-utils libcmocka-dev libzydis-dev
+tests="binutils gdb xz-utils libcmocka-dev libzydis-dev
 	qemu-utils cryptsetup-bin nbdkit libnbd-bin gnutls-bin
 	grub-common grub-pc-bin grub-efi-amd64-bin xorriso mtools fdisk e2fsprogs"
 # What installed systems, installers and memory tests are made from.
@@ -25,7 +25,7 @@ build) packages="$build" ;;
 guest) packages="$guest" ;;
 check) packages="$build $firmware $guest $tests" ;;
 guests) packages="$build $firmware $guest $tests $images" ;;
-nested) packages="$build $firmware $guest binutils qemu-system-x86 seabios" ;;
+nested) packages="$build $firmware $guest binutils gdb qemu-system-x86 seabios" ;;
 bench) packages="$build $firmware $guest binutils qemu-utils qemu-system-x86 e2fsprogs" ;;
 *)
 	echo "usage: tools/setup.sh [build|check|guest|guests|nested|bench]" >&2
@@ -52,6 +52,7 @@ for p in $missing; do
 	pkg-config) tool=pkg-config ;;
 	qemu-system-x86) tool=qemu-system-x86_64 ;;
 	xz-utils) tool=xz ;;
+	gdb) tool=gdb ;;
 	binutils) tool=ld ;;
 	qemu-utils) tool=qemu-img ;;
 	cryptsetup-bin) tool=cryptsetup ;;

@@ -34,7 +34,7 @@ static int read_all(int fd, char *buf, size_t max, struct err *err)
 }
 
 /* One kind of member each: where it goes. */
-enum member_type { MEMBER_TEXT, MEMBER_BOOL, MEMBER_U64, MEMBER_UINT, MEMBER_SERIAL, MEMBER_ITEMS };
+enum member_type { MEMBER_TEXT, MEMBER_BOOL, MEMBER_U64, MEMBER_UINT, MEMBER_SERIAL, MEMBER_GDB, MEMBER_ITEMS };
 
 static const struct {
 	const char *name;
@@ -51,6 +51,8 @@ static const struct {
 	{ "firmware", MEMBER_TEXT, offsetof(struct vm_config, firmware) },
 	{ "uefi-vars", MEMBER_TEXT, offsetof(struct vm_config, uefi_vars) },
 	{ "no-reboot", MEMBER_BOOL, offsetof(struct vm_config, no_reboot) },
+	{ "paused", MEMBER_BOOL, offsetof(struct vm_config, paused) },
+	{ "gdb", MEMBER_GDB, 0 },
 	{ "translation-cache", MEMBER_U64, offsetof(struct vm_config, translation_cache_bytes) },
 	{ "trace-blocks", MEMBER_TEXT, offsetof(struct vm_config, trace_blocks) },
 	{ "perf-map", MEMBER_BOOL, offsetof(struct vm_config, perf_map) },
@@ -182,6 +184,11 @@ static int set_member(struct config *cfg, size_t m, struct json_object *v, struc
 			break;
 		memcpy(at, &(unsigned){ (unsigned)number }, sizeof(unsigned));
 		return 0;
+	case MEMBER_GDB:
+		if (!json_object_is_type(v, json_type_string))
+			break;
+		cfg->gdb = json_object_get_string(v);
+		return 0;
 	case MEMBER_SERIAL:
 		return set_serial(cfg, v, err);
 	case MEMBER_ITEMS:
@@ -234,8 +241,8 @@ static int take_members(struct config *cfg, struct err *err)
 /* About this run and not about the machine. */
 static bool is_of_run(const char *key)
 {
-	static const char *const keys[] = { "serial", "restore", "engine", "no-reboot",
-					    "kvm-anyway", "kvm-irqchip", "vcpu-affinity",
+	static const char *const keys[] = { "serial", "restore", "engine", "no-reboot", "paused",
+					    "gdb", "kvm-anyway", "kvm-irqchip", "vcpu-affinity",
 					    "vcpu-nice" };
 
 	for (size_t i = 0; i < array_size(keys); i++)

@@ -12,6 +12,7 @@ struct config {
 	struct json_object *json; /* owns every string that vm points to */
 	struct vm_config vm;
 	char *description; /* what vm.description points to */
+	const char *gdb;   /* where debuggers are awaited, or NULL */
 	const char *serial_unlink; /* a socket's path to remove at the end, or NULL */
 };
 

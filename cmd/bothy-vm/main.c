@@ -23,6 +23,7 @@
 #include "src/cpu/cpu.h"
 #include "src/cpu/x86/cpuid.h"
 #include "src/ctl/ctl.h"
+#include "src/ctl/gdb.h"
 #include "src/display/vnc.h"
 #include "src/dev/devices.h"
 #include "src/vm/vm.h"
@@ -110,6 +111,7 @@ static int run(const struct options *o, struct config *cfg)
 	struct err err = { "" };
 	struct vm *vm = NULL;
 	struct ctl *ctl = NULL;
+	struct gdb *gdb = NULL;
 	int ret;
 
 	ret = vm_new(&cfg->vm, &vm, &err);
@@ -126,6 +128,10 @@ static int run(const struct options *o, struct config *cfg)
 		if (ret == 0 && o->listen_fd >= 0)
 			ret = ctl_listen(ctl, o->listen_fd, &err);
 	}
+	if (ret == 0 && cfg->gdb)
+		gdb = gdb_new(vm, cfg->gdb, &ret, &err);
+	if (gdb)
+		fprintf(stderr, "bothy: debuggers are awaited at %s\n", gdb_where(gdb));
 	if (ret == 0)
 		ret = vm_start(vm, &err);
 	vm_unlock(vm);
@@ -140,6 +146,7 @@ fail:
 	fprintf(stderr, "bothy: %s\n", err.text);
 	ret = ret == -EINVAL ? 2 : 1;
 out:
+	gdb_free(gdb);
 	ctl_free(ctl);
 	vm_free(vm);
 	if (cfg->serial_unlink)

@@ -200,6 +200,8 @@ static struct json_object *describe(const struct opt_value *v, const struct link
 				       json_object_new_int64((int64_t)v[CLI_RUN_CPUS].number));
 	json_object_object_add(o, "no-reboot",
 			       json_object_new_boolean(v[CLI_RUN_NO_REBOOT].given));
+	json_object_object_add(o, "paused", json_object_new_boolean(v[CLI_RUN_PAUSED].given));
+	add_text(o, "gdb", v[CLI_RUN_GDB].text);
 	json_object_object_add(o, "translation-cache", json_object_new_int64(
 		(int64_t)v[CLI_RUN_TRANSLATION_CACHE].number));
 	add_text(o, "trace-blocks", v[CLI_RUN_TRACE_BLOCKS].text);

@@ -18,6 +18,7 @@
 #include "src/base/err.h"
 #include "src/base/log.h"
 #include "src/bus/irqchips.h"
+#include "src/cpu/guest_debug.h"
 #include "src/mem/mem.h"
 #include "src/state/state.h"
 
@@ -85,6 +86,10 @@ struct engine_desc {
 	/* What it keeps of the whole machine (interrupt controllers), after every vCPU's
 	 * sync(); device lock held. NULL: nothing. */
 	void (*sync_vm)(struct cpus *s);
+	/* The points of guest_debug.h changed: @p came or went; NULL: any of them. Paused.
+	 * NULL: the engine looks at them by itself when it runs next. */
+	void (*debug_changed)(struct vcpu *v, const struct cpu_point *p);
+	unsigned debug_points; /* as many pieces (cpu_point_pieces()) it can have; 0: any number */
 };
 
 extern const struct engine_desc *const engines[]; /* NULL-terminated; engines.def, best first */
@@ -109,6 +114,8 @@ struct vcpu {
 	pthread_cond_t wake;
 	_Atomic uint8_t sipi_vector;
 	int64_t poll_ns; /* how long it polls when it halts, before it sleeps */
+	struct cpu_stop stop; /* guest_debug.h: its thread's while it runs */
+	bool held;            /* under the gate's lock: the debugger lets others run */
 	int64_t window_ns, window_cpu_ns; /* since when it is watched for idleness; its time then */
 	void *engine_priv;
 };
@@ -170,6 +177,9 @@ struct cpus {
 	void (*engine_failed)(void *opaque, unsigned vcpu, const char *text);
 	/* Messages go to APICs that the engine has; NULL: to ours. */
 	void (*engine_msi)(struct cpus *s, uint64_t addr, uint32_t data);
+	struct cpus_debug debug; /* changes while paused only */
+	/* A vCPU stopped for a debugger: the machine must pause. Any vCPU thread. */
+	void (*debug_stop)(void *opaque, unsigned vcpu);
 	/* The engine sleeps in HLT and before SIPI by itself: its run() is always called. */
 	bool engine_sleeps;
 	struct mem_listener listener;

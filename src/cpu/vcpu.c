@@ -72,9 +72,9 @@ static void ask_all_to_leave(struct cpus *s, const struct vcpu *but)
 }
 
 /* Both with s->gate held. */
-static void wait_open_locked(struct cpus *s)
+static void wait_open_locked(struct cpus *s, const struct vcpu *v)
 {
-	while ((s->paused || s->exclusive) && !s->stopping)
+	while ((s->paused || s->exclusive || v->held) && !s->stopping)
 		pthread_cond_wait(&s->gate_changed, &s->gate);
 }
 
@@ -293,7 +293,7 @@ static void *vcpu_main(void *opaque)
 		bool stop;
 
 		pthread_mutex_lock(&s->gate);
-		wait_open_locked(s);
+		wait_open_locked(s, v);
 		stop = s->stopping;
 		/* Whoever closes the gate from here on asks again: cleared any later, the
 		 * request would be lost. */
@@ -316,7 +316,9 @@ static void *vcpu_main(void *opaque)
 		if (s->engine_sleeps)
 			continue;
 		if (c->wait_sipi)
-			sleep_until_request(v, ~(uint32_t)(X86_REQ_INTR | X86_REQ_NMI | X86_REQ_SMI));
+			/* News of code are for when it runs again. */
+			sleep_until_request(v, ~(uint32_t)(X86_REQ_INTR | X86_REQ_NMI | X86_REQ_SMI |
+							   X86_REQ_CODE));
 		else if (c->halted)
 			sleep_until_request(v, ~0u);
 	}
@@ -559,10 +561,12 @@ void cpus_reset(struct cpus *s)
 		apic_reset(c->apic, false);
 		c->halted = false;
 		c->wait_sipi = n != 0;
+		s->vcpu[n].stop = (struct cpu_stop){ CPU_STOP_NONE };
 		pthread_mutex_lock(&s->vcpu[n].lock);
 		pthread_cond_signal(&s->vcpu[n].wake);
 		pthread_mutex_unlock(&s->vcpu[n].lock);
 	}
+	cpus_debug_again(s);
 }
 
 /*
@@ -661,6 +665,9 @@ int cpus_set_engine(struct cpus *s, const struct engine_desc *e, struct err *err
 		return 0;
 	if (!s->engine_anyway && e->usable && (ret = e->usable(err)) != 0)
 		return ret;
+	ret = cpus_debug_fits(s, e, err);
+	if (ret != 0)
+		return ret;
 	old.cpu = calloc(s->count, sizeof(*old.cpu));
 	new.cpu = calloc(s->count, sizeof(*new.cpu));
 	if (!old.cpu || !new.cpu) {
@@ -682,11 +689,14 @@ int cpus_set_engine(struct cpus *s, const struct engine_desc *e, struct err *err
 	for (unsigned n = 0; n < s->count; n++) {
 		struct x86_cpu *c = s->vcpu[n].x86;
 
+		/* Of the old one's code: a new one would never look at it. */
+		atomic_fetch_and(&c->request, ~(uint32_t)X86_REQ_CODE);
 		x86_tlb_flush_all(c);
 		x86_update_mode(c);
 		c->recheck = true;
 		x86_jit_stop(c);
 	}
+	cpus_debug_again(s);
 out:
 	free(old.cpu);
 	free(new.cpu);

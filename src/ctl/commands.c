@@ -71,7 +71,8 @@ static const char *state_name(const struct vm *vm)
 	case VM_PRELAUNCH: return "prelaunch";
 	case VM_RUNNING: return vm_panicked(vm) ? "guest-panicked" : "running";
 	case VM_PAUSED: return vm_io_error(vm) ? "io-error"
-			     : vm_watchdog_paused(vm) ? "watchdog" : "paused";
+			     : vm_watchdog_paused(vm) ? "watchdog"
+			     : vm_debug_stop(vm) ? "debug" : "paused";
 	case VM_SHUTDOWN: break;
 	}
 	return "shutdown";

@@ -39,6 +39,7 @@
 #define ASK_PANIC 0x8u
 #define ASK_ENGINE 0x10u /* the engine cannot go on: take the next best */
 #define ASK_WATCHDOG 0x40u
+#define ASK_DEBUG 0x80u  /* a vCPU stopped for a debugger */
 #define ASK_BROKEN 0x20u /* the engine found itself wrong, and has said so */
 
 /* Nobody stops for these. */
@@ -70,6 +71,7 @@ bool vm_panicked(const struct vm *vm) { return vm->panicked; }
 const char *vm_boot_kind(const struct vm *vm) { return vm->boot_kind; }
 struct board *vm_board(struct vm *vm) { return vm->board; }
 bool vm_io_error(const struct vm *vm) { return vm->io_error; }
+bool vm_debug_stop(const struct vm *vm) { return vm->debug_stop; }
 const uint8_t *vm_uuid(const struct vm *vm) { return vm->uuid; }
 int vm_exit_code(const struct vm *vm) { return atomic_load(&vm->exit_code); }
 enum vm_reason vm_end_reason(const struct vm *vm) { return vm->end_reason; }
@@ -111,6 +113,20 @@ void vm_stop_cpus(struct vm *vm)
 
 static void engine_failed(struct vm *vm);
 
+static void debug_stopped(struct vm *vm)
+{
+	if (vm->state != VM_RUNNING)
+		return;
+	vm_stop_cpus(vm);
+	/* Whoever stopped the machine just before may have told of it already. */
+	if (!cpus_debug_pending(vm->cpus)) {
+		vm_let_go_on(vm);
+		return;
+	}
+	vm->debug_stop = true;
+	vm_pause(vm);
+}
+
 /*
  * What the guest asks for, from whichever thread. The vCPUs stop at their next
  * instruction boundary, so that nothing runs past the request; the loop does the
@@ -134,6 +150,8 @@ static void take_asked(void *opaque)
 			  "reset", atomic_load(&vm->triple_fault_cpu));
 	if (asked & ASK_ENGINE)
 		engine_failed(vm);
+	if (asked & ASK_DEBUG)
+		debug_stopped(vm);
 	if (asked & ASK_BROKEN)
 		vm_end(vm, VM_REASON_HOST_ERROR);
 	else if (asked & ASK_POWER_OFF)
@@ -156,6 +174,7 @@ static void ask_watchdog(void *opaque) { ask(opaque, ASK_WATCHDOG); }
 static void ask_panic(void *opaque) { ask(opaque, ASK_PANIC); }
 
 static void ask_broken(void *opaque, unsigned vcpu) { ask(opaque, ASK_BROKEN); }
+static void ask_debug(void *opaque, unsigned vcpu) { ask(opaque, ASK_DEBUG); }
 
 static void ask_engine(void *opaque, unsigned vcpu, const char *text)
 {
@@ -258,10 +277,10 @@ void vm_pause(struct vm *vm)
 
 void vm_resume(struct vm *vm)
 {
-	if (vm->state != VM_PAUSED)
+	if (vm->state != VM_PAUSED && !(vm->state == VM_PRELAUNCH && vm->cpus_started))
 		return;
 	vm->state = VM_RUNNING;
-	vm->io_error = vm->watchdog_paused = false;
+	vm->io_error = vm->watchdog_paused = vm->debug_stop = false;
 	vtime_resume(vm->vtime);
 	vm_drives_resume(vm);
 	/* A reset or power off that was asked for while pausing is still posted and
@@ -314,6 +333,8 @@ int vm_start(struct vm *vm, struct err *err)
 		return ret;
 	say_engine(vm);
 	vm->cpus_started = true;
+	if (vm->cfg.paused)
+		return 0; /* the vCPUs wait at the gate for vm_resume() */
 	vm->state = VM_RUNNING;
 	vtime_resume(vm->vtime);
 	cpus_resume(vm->cpus);
@@ -493,6 +514,7 @@ static int build_cpus(struct vm *vm, struct err *err)
 	vm->cpus->triple_fault = ask_triple_fault;
 	vm->cpus->engine_broken = ask_broken;
 	vm->cpus->engine_failed = ask_engine;
+	vm->cpus->debug_stop = ask_debug;
 	vm->cpus->vm_opaque = vm;
 	return 0;
 }

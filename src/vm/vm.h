@@ -45,6 +45,7 @@ struct vm_config {
 	/* A file for UEFI's variables, made if it is not there; NULL: they are forgotten. */
 	const char *uefi_vars;
 	bool no_reboot;
+	bool paused;        /* vm_start() leaves it to vm_resume() to let it run */
 	uint64_t translation_cache_bytes; /* 0: the engine's choice */
 	const char *trace_blocks;         /* a new file, or NULL */
 	bool perf_map;
@@ -148,6 +149,7 @@ struct screens *vm_screens(struct vm *vm);
 struct input *vm_input(struct vm *vm);
 struct vnc *vm_vnc(struct vm *vm); /* NULL: none listens */
 bool vm_io_error(const struct vm *vm); /* paused since a drive could not go on */
+bool vm_debug_stop(const struct vm *vm); /* ... since a vCPU stopped for a debugger */
 
 /*
  * Drives: disk images behind devices. A drive has an id of its own; a device claims it
@@ -185,7 +187,8 @@ struct block_node;
 int must_check vm_drive_open(struct vm_drive *d, const char *file, const char *format,
 			     struct block_node **node, struct err *err);
 
-int must_check vm_start(struct vm *vm, struct err *err); /* PRELAUNCH to RUNNING */
+/* PRELAUNCH to RUNNING, unless it shall begin paused. */
+int must_check vm_start(struct vm *vm, struct err *err);
 void vm_pause(struct vm *vm);
 void vm_resume(struct vm *vm);
 void vm_reset(struct vm *vm, enum vm_reason reason);

@@ -51,6 +51,7 @@ struct vm {
 	bool watchdog_paused;
 	uint8_t uuid[16];
 	bool io_error; /* paused because of a drive */
+	bool debug_stop; /* ... of a debugger's breakpoint or step */
 	/* Being saved: the loop serves the control channel only, and whoever wants the
 	 * machine's end breaks it off. */
 	bool saving, save_cancelled;

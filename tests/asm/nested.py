@@ -32,7 +32,9 @@ SHARE = "-t 9p -o trans=virtio,version=9p2000.L,ro,cache=loose,msize=524288 host
 # Where the system there writes; what must be seen of this one below them is bound there.
 WRITTEN = ["/tmp", "/run", "/var/tmp", "/root", "/home"]
 COMMANDS = ["build/cmd/bothy host", "build/tests/unit/test_kvm",
-            "tests/asm/kvm.py --nested --patience 20"]
+            "tests/asm/kvm.py --nested --patience 20",
+            "tests/asm/debugger.py --engine kvm --cases all --irqchip user --patience 20",
+            "tests/asm/debugger.py --engine kvm --cases all --irqchip kernel --patience 20"]
 
 # Instead of the small guest's first process; busybox's shell.
 INIT = f"""#!/bin/sh
@@ -93,7 +95,7 @@ def script(commands, build):
              "python3 tests/asm/nested.py --hold >/tmp/hold & while [ ! -s /tmp/hold ]; do",
              "kill -0 $! || exit 1; sleep 0.1; done"]
     for n, command in enumerate(commands):
-        lines += [f"echo; echo '{MARK}begin {n}'", command, f"echo; echo \"{MARK}end {n} $?\""]
+        lines += [f"echo; echo '{MARK}begin {n}'", command, f"status=$?; echo; echo \"{MARK}end {n} $status\""]
     return "\n".join(lines) + "\n"
 
 

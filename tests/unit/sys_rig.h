@@ -119,6 +119,7 @@ static inline int rig_setup(void **state)
 	r->cpus = (struct cpus){ .count = 1, .vcpu = &r->vcpu, .engine = &r->engine, .mem = r->mem,
 				 .tsc_hz = 2000000000u, .triple_fault = rig_triple, .vm_opaque = r,
 				 .a20_mask = ~0ull };
+	pthread_mutex_init(&r->cpus.gate, NULL);
 	r->vcpu.x86 = r->c;
 	r->vcpu.cpus = &r->cpus;
 	r->c->vcpu = &r->vcpu;

@@ -177,6 +177,11 @@ static void check_space_switched(struct x86_cpu *c, unsigned from, unsigned to, 
 	jit_engine.space_switched(c, from, to, keep);
 }
 
+static void check_debug_changed(struct vcpu *v, const struct cpu_point *p)
+{
+	jit_engine.debug_changed(v, p);
+}
+
 static unsigned check_stats(const struct vcpu *v, struct engine_stat *st)
 {
 	const struct check *k = v->engine_priv;
@@ -203,5 +208,6 @@ const struct engine_desc check_engine = {
 	.tlb_flushed = check_tlb_flushed,
 	.space_switched = check_space_switched,
 	.stats = check_stats,
+	.debug_changed = check_debug_changed,
 	.translates = true,
 };

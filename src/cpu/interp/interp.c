@@ -80,14 +80,17 @@ static uint64_t chunks_of(unsigned off, unsigned len)
 	return low_mask(last - first + 1) << first;
 }
 
-/* Decodes up to MAX_INSNS instructions from one page's bytes; the count, with
- * the bytes used in *len. 0 if the first does not fit in what is there. */
-static unsigned decode_run(const struct x86_cpu *c, const uint8_t *bytes, unsigned avail,
-			   struct x86_insn *out, unsigned *len)
+/* Decodes up to MAX_INSNS instructions from one page's bytes at @off; the count, with
+ * the bytes used in *len. 0 if the first does not fit in what is there. A breakpoint,
+ * whatever the page's linear address, ends the run in front of it. */
+static unsigned decode_run(const struct x86_cpu *c, const uint8_t *bytes, unsigned off,
+			   unsigned avail, struct x86_insn *out, unsigned *len)
 {
 	unsigned n = 0, at = 0;
 
 	while (n < MAX_INSNS) {
+		if (unlikely(c->debug & X86_DEBUG_CODE) && n && cpu_debug_code_offset(c, off + at))
+			break;
 		int r = x86_decode(bytes + at, avail - at, c->mode, c->features, &out[n]);
 
 		if (r <= 0)
@@ -161,7 +164,7 @@ static struct block *decode_block(struct x86_cpu *c, struct interp *in, uint64_t
 
 	do {
 		memcpy(bytes, host, avail);
-		n = decode_run(c, bytes, avail, insns, &len);
+		n = decode_run(c, bytes, off, avail, insns, &len);
 		if (n == 0)
 			b = decode_straddle(c, in, lin, host, min_of(avail, (unsigned)X86_MAX_INSN));
 		else
@@ -325,14 +328,18 @@ static void interp_run(struct vcpu *v)
 		uint32_t req = atomic_load_explicit(&c->request, memory_order_relaxed);
 
 		c->start_rip = c->rip;
+		if (unlikely(c->debug) && cpu_debug_done(c))
+			return;
 		if (unlikely(req || c->halted || c->recheck)) {
-			if (!c->int_shadow || c->halted)
-				x86_poll_events(c);
+			if (interp_takes_events(c) && x86_poll_events(c))
+				cpu_debug_event(c);
 			req = atomic_load_explicit(&c->request, memory_order_relaxed);
 			if ((req & ~(X86_REQ_INTR | X86_REQ_NMI | X86_REQ_SMI)) || c->halted ||
 			    c->wait_sipi)
 				return;
 		}
+		if (unlikely(c->debug) && cpu_debug_at(c))
+			return;
 		if (unlikely(interp_must_step(c)))
 			interp_exec_one(c, in);
 		else
@@ -351,6 +358,17 @@ struct interp *interp_new(void)
 		in = NULL;
 	}
 	return in;
+}
+
+void interp_drop_code(struct interp *in)
+{
+	cache_clear(in);
+}
+
+static void interp_debug_changed(struct vcpu *v, const struct cpu_point *p)
+{
+	if (!p || p->kind == CPU_POINT_CODE)
+		interp_drop_code(v->x86->engine_priv);
 }
 
 static int interp_vcpu_init(struct vcpu *v, struct err *err)
@@ -425,4 +443,5 @@ const struct engine_desc interp_engine = {
 	.vcpu_init = interp_vcpu_init,
 	.vcpu_fini = interp_vcpu_fini,
 	.run = interp_run,
+	.debug_changed = interp_debug_changed,
 };

@@ -28,12 +28,21 @@ void interp_step_whole(struct x86_cpu *c);
 struct interp;
 struct interp *interp_new(void); /* NULL when out of memory */
 void interp_free(struct interp *in);
+void interp_drop_code(struct interp *in); /* all that is decoded; not while it executes */
 
 /* Must instructions run one at a time through interp_exec_one(): a debugger's
  * wish, or the shadow of STI and MOV SS? */
 static inline bool interp_must_step(const struct x86_cpu *c)
 {
-	return (c->rflags & (X86_FL_TF | X86_FL_RF)) || (c->dr[7] & 0xff) || c->int_shadow;
+	return (c->rflags & (X86_FL_TF | X86_FL_RF)) || (c->dr[7] & 0xff) || c->int_shadow ||
+	       (c->debug & X86_DEBUG_SLOW);
+}
+
+/* May an event be delivered ahead of the next instruction? Not in a shadow, nor where a
+ * debugger steps: it would see nothing but handlers. */
+static inline bool interp_takes_events(const struct x86_cpu *c)
+{
+	return c->halted || !(c->int_shadow || (c->debug & X86_DEBUG_STEP));
 }
 
 /* One instruction with breakpoints, single step and shadows. */

@@ -12,7 +12,7 @@ bool jit_is_side_exit(const struct x86_insn *i, uint32_t key)
 	       (int64_t)i->imm >= 0;
 }
 
-/* Decodes from @bytes until a block's end, JIT_MAX_INSNS, or the bytes run out.
+/* Decodes from @bytes until a block's end, a breakpoint, JIT_MAX_INSNS, or the bytes run out.
  * Returns the number of instructions. */
 unsigned jit_decode(const struct x86_cpu *c, const uint8_t *bytes, unsigned avail, unsigned key,
 		    uint64_t rip, struct jit_run *run)
@@ -21,9 +21,13 @@ unsigned jit_decode(const struct x86_cpu *c, const uint8_t *bytes, unsigned avai
 	unsigned at = 0, n = 0, exits = 0;
 
 	while (n < JIT_MAX_INSNS) {
-		int r = x86_decode(bytes + at, avail - at, key & JIT_KEY_MODE, c->features,
-				   &run->insn[n]);
+		int r;
 
+		/* Blocks have flat code segments: rip is the linear address. */
+		if (unlikely(c->debug & X86_DEBUG_CODE) && n && cpu_debug_code(c, (rip + at) & mask))
+			break;
+		r = x86_decode(bytes + at, avail - at, key & JIT_KEY_MODE, c->features,
+			       &run->insn[n]);
 		if (r <= 0)
 			break;
 		run->rip[n] = (rip + at) & mask;

@@ -363,6 +363,14 @@ void jit_drop_all(struct jit *j)
 	begin_segment(j, 0);
 }
 
+void jit_cut_at(struct jit *j, uint64_t lin)
+{
+	for (unsigned n = 0; n < JIT_SEGMENTS; n++)
+		for (struct jit_block *b = j->seg[n].blocks; b; b = b->segment_next)
+			if (!b->dead && lin - b->lin < b->bytes)
+				kill(j, b);
+}
+
 /*
  * The jump caches: one per TLB class; each holds blocks of one key (another mode or
  * another set of flat segments at the same address is another block).

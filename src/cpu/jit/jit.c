@@ -393,6 +393,9 @@ static struct jit_block *lookup(struct jit *j, uint32_t key, uint64_t **why)
 		return NULL;
 	if (!c->code64 && (c->seg[X86_CS].base || c->rip > c->seg[X86_CS].limit))
 		return NULL;
+	/* The run loop is where somebody looks. */
+	if (unlikely(c->debug & X86_DEBUG_CODE) && cpu_debug_code(c, lin))
+		return NULL;
 	host = x86_fetch_ptr(c, lin);
 	if (!host)
 		return NULL;
@@ -616,6 +619,8 @@ static void jit_run(struct vcpu *v)
 
 		c->start_rip = c->rip;
 		jit_tell(j, JIT_POINT_LOOP);
+		if (unlikely(c->debug) && cpu_debug_done(c))
+			return;
 		/* First allowed, then looked: a request that comes in between
 		 * forbids again. */
 		if (!atomic_load(&c->jit.run_ok))
@@ -626,8 +631,10 @@ static void jit_run(struct vcpu *v)
 				j->stats.code_notes++;
 				take_notes(j);
 			}
-			if ((!c->int_shadow || c->halted) && x86_poll_events(c))
+			if (interp_takes_events(c) && x86_poll_events(c)) {
 				jit_tell(j, JIT_POINT_EVENT);
+				cpu_debug_event(c);
+			}
 			req = atomic_load(&c->request);
 			if ((req & ~(X86_REQ_INTR | X86_REQ_NMI | X86_REQ_SMI | X86_REQ_CODE)) ||
 			    c->halted || c->wait_sipi)
@@ -637,6 +644,8 @@ static void jit_run(struct vcpu *v)
 			jit_jumps_flush(j, CPU_FLUSH_ALL, 0); /* not told: no complex */
 			j->epoch = c->tlb_epoch;
 		}
+		if (unlikely(c->debug) && cpu_debug_at(c))
+			return;
 		turn(j);
 	}
 }
@@ -767,6 +776,21 @@ fail:
 	return r;
 }
 
+static void jit_debug_changed(struct vcpu *v, const struct cpu_point *p)
+{
+	struct jit *j = v->x86->engine_priv;
+	const struct cpus_debug *d = &v->cpus->debug;
+
+	if (!j || (p && p->kind != CPU_POINT_CODE))
+		return;
+	interp_drop_code(j->interp);
+	if (p)
+		jit_cut_at(j, p->lin);
+	for (unsigned n = 0; !p && n < d->count; n++)
+		if (d->point[n].kind == CPU_POINT_CODE)
+			jit_cut_at(j, d->point[n].lin);
+}
+
 static void jit_idle(struct vcpu *v)
 {
 	struct jit *j = v->x86->engine_priv;
@@ -788,5 +812,6 @@ const struct engine_desc jit_engine = {
 	.space_switched = space_switched,
 	.stats = jit_stats,
 	.idle = jit_idle,
+	.debug_changed = jit_debug_changed,
 	.translates = true,
 };

@@ -272,6 +272,7 @@ bool jit_invalidate(struct jit *j, uint64_t page, uint64_t chunks); /* was there
 void jit_limit_page(struct jit *j, uint64_t page, unsigned most);
 void jit_discard(struct jit *j, struct jit_block *b);
 void jit_drop_all(struct jit *j);
+void jit_cut_at(struct jit *j, uint64_t lin); /* drops all blocks over @lin; none is running */
 void jit_cache_trim(struct jit *j);
 void jit_link_to(struct jit *j, struct jit_link *l, struct jit_block *b);
 void jit_jump_add(struct jit *j, const struct jit_block *b);

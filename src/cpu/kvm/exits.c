@@ -243,8 +243,9 @@ enum kvm_next kvm_handle_exit(struct kvm_vcpu *k)
 	case KVM_EXIT_IRQ_WINDOW_OPEN:
 	case KVM_EXIT_SET_TPR:
 	case KVM_EXIT_INTR:
-	case KVM_EXIT_DEBUG:
 		return KVM_GO_ON;
+	case KVM_EXIT_DEBUG:
+		return kvm_debug_exit(k);
 	case KVM_EXIT_DIRTY_RING_FULL:
 		return KVM_LEAVE; /* whoever collects lets it go on */
 	case KVM_EXIT_IOAPIC_EOI:

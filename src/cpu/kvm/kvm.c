@@ -169,6 +169,8 @@ static int setup_vm(struct kvm_vm *vm, struct err *err)
 	vm->xsave_len = ret > 0 ? (size_t)ret : sizeof(struct kvm_xsave);
 	vm->clock = has_cap(vm, KVM_CAP_ADJUST_CLOCK);
 	vm->sregs2 = has_cap(vm, KVM_CAP_SREGS2);
+	ret = ioctl(vm->fd, KVM_CHECK_EXTENSION, KVM_CAP_SET_GUEST_DEBUG2);
+	vm->block_irq = ret > 0 && ret & KVM_GUESTDBG_BLOCKIRQ;
 	vm->tsc_can_scale = has_cap(vm, KVM_CAP_TSC_CONTROL);
 	vm->irqchip = where_irqchips(vm->cpus);
 	(void)kvm_ioctl(vm->fd, KVM_SET_IDENTITY_MAP_ADDR, &identity);
@@ -413,7 +415,8 @@ static bool load(struct kvm_vcpu *k)
 	while (k->v->x86->db_pending)
 		if (kvm_step(k) == KVM_LEAVE)
 			return false;
-	if (kvm_irqs_load(k->vm, &err) < 0 || kvm_load(k, &err) < 0) {
+	if (kvm_irqs_load(k->vm, &err) < 0 || kvm_load(k, &err) < 0 ||
+	    kvm_debug_load(k, &err) < 0) {
 		kvm_give_up(k, "%s", err.text);
 		return false;
 	}
@@ -505,7 +508,8 @@ static void kvm_run(struct vcpu *v)
 	struct kvm_vcpu *k = v->engine_priv;
 
 	/* A handler that finds the process's signal mask must get the kick through. */
-	while (load(k) && take_requests(k) && turn(k) == KVM_GO_ON)
+	while ((!v->x86->debug || kvm_debug_turn(k) == KVM_GO_ON) && load(k) &&
+	       take_requests(k) && turn(k) == KVM_GO_ON)
 		;
 	settle(k);
 }
@@ -552,4 +556,5 @@ const struct engine_desc kvm_engine = {
 	.sync = kvm_sync,
 	.kick = kvm_kick,
 	.sync_vm = kvm_sync_vm,
+	.debug_points = 4,
 };

@@ -47,6 +47,7 @@ struct kvm_vm {
 	bool tsc_can_scale;
 	pthread_mutex_t tsc_lock; /* one vCPU's TSC is set at a time */
 	bool clock; /* KVM_SET_CLOCK works */
+	bool block_irq; /* a single step can be without interrupts */
 	bool sregs2;
 	/* Split, kernel: local APICs, and with them the board's chips, are KVM's or ours.
 	 * Changes under the device lock and irq_lock. */
@@ -70,7 +71,8 @@ struct kvm_vcpu {
 	bool cpuid_set;
 	bool loaded;     /* KVM has the state */
 	bool unfinished; /* an I/O or MMIO read's result is not yet in the registers */
-	bool stepping;   /* the software engine executes one instruction */
+	struct cpu_point debug_at[4]; /* what KVM has in the debug registers; len 0: nothing */
+	bool debug_set;  /* KVM debugs the guest */
 	/* Split, kernel: the TSC deadline waits for the guest's TSC. */
 	uint64_t deadline;
 	bool deadline_due;
@@ -121,6 +123,13 @@ void kvm_settle(struct kvm_vm *vm);
 int must_check kvm_cpuid_load(struct kvm_vcpu *k, struct err *err);
 /* Features of struct x86_cpu that KVM can give. */
 int must_check kvm_features(int sys_fd, uint64_t *features, struct err *err);
+
+/* debug.c: debugging from outside (guest_debug.h). Of a vCPU that is about to run: tells
+ * KVM what to stop for. */
+int must_check kvm_debug_load(struct kvm_vcpu *k, struct err *err);
+/* Before KVM is entered, x86->debug not 0: what is done here. KVM_LEAVE: leave run(). */
+enum kvm_next kvm_debug_turn(struct kvm_vcpu *k);
+enum kvm_next kvm_debug_exit(struct kvm_vcpu *k); /* KVM_EXIT_DEBUG */
 
 /* slots.c */
 int must_check kvm_slots_init(struct kvm_vm *vm, struct err *err);

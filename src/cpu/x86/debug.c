@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "src/cpu/x86/debug.h"
 
+#include "src/cpu/guest_debug.h"
 #include "src/cpu/x86/access.h"
 
 enum { DR_EXEC, DR_WRITE, DR_IO, DR_ACCESS }; /* DR7.R/Wn */
@@ -70,10 +71,14 @@ void x86_data_breakpoint(struct x86_cpu *c, uint64_t lin, unsigned len, bool wri
 		    touches(c, n, lin, len))
 			c->db_pending |= 1ull << n;
 	}
+	if (c->debug & X86_DEBUG_DATA)
+		cpu_debug_access(c, lin, len, write);
 }
 
 bool x86_debug_watches_page(const struct x86_cpu *c, uint64_t lin_page)
 {
+	if (c->debug & X86_DEBUG_DATA && cpu_debug_watches(c, lin_page, 4096))
+		return true;
 	if (!(c->dr[7] & 0xff))
 		return false;
 	for (unsigned n = 0; n < 4; n++) {

@@ -44,7 +44,7 @@ void x86_after_insn(struct x86_cpu *c);
  * those that match. Never raises. */
 void x86_data_breakpoint(struct x86_cpu *c, uint64_t lin, unsigned len, bool write);
 
-/* Does an enabled data breakpoint touch the page at @lin_page? */
+/* Does an enabled data breakpoint, the guest's or one from outside, touch the page at @lin_page? */
 bool x86_debug_watches_page(const struct x86_cpu *c, uint64_t lin_page);
 
 /* I/O breakpoints (CR4.DE), before the access to @port. */

@@ -6,11 +6,17 @@
  */
 #include "src/cpu/x86/op_priv.h"
 
+/* Does somebody want to see every iteration? */
+static inline bool rep_singly(const struct x86_cpu *c)
+{
+	return (c->rflags & X86_FL_TF) || (c->debug & X86_DEBUG_SLOW);
+}
+
 /* Between two iterations: is there something the run loop should see? */
 static inline bool rep_break(const struct x86_cpu *c)
 {
-	return atomic_load_explicit(&c->request, memory_order_relaxed) ||
-	       (c->rflags & X86_FL_TF) || c->db_pending;
+	return atomic_load_explicit(&c->request, memory_order_relaxed) || rep_singly(c) ||
+	       c->db_pending;
 }
 
 static inline void advance(struct x86_cpu *c, unsigned r, int64_t delta, unsigned adsize)

@@ -284,6 +284,7 @@ struct x86_cpu {
 	bool intr_waits;    /* an interrupt may wait for IF: setting it must set recheck */
 	bool wait_sipi;     /* application processor before its SIPI */
 	uint8_t int_shadow; /* X86_SHADOW_*: what the next boundary must not deliver */
+	uint8_t debug;      /* X86_DEBUG_*: what somebody outside wants to see (guest_debug.h) */
 	struct x86_tlb_entry *tlb; /* the table that data accesses at this CPL/AC use */
 	uint8_t seg_flat;   /* bit n: segment n has base 0, limit 4 GiB, readable+writable */
 	bool nmi_blocked;
@@ -320,6 +321,11 @@ struct x86_cpu {
 	bool exc_ext;
 	uint64_t db_pending; /* DR6 bits gathered for a trap after this instruction */
 
+	/* Debugging from outside, while debug is not 0. */
+	uint64_t debug_from; /* linear address where it was let run */
+	uint16_t debug_hit;  /* a watchpoint was touched: its number + 1 */
+	bool debug_ran;      /* the one instruction was begun, or an event delivered */
+
 	struct x86_tlb_entry tlbs[X86_TLB_CLASSES][X86_TLB_ENTRIES];
 	struct x86_tlb_side tlb_side[X86_TLB_CLASSES][X86_TLB_ENTRIES];
 	struct x86_tlb_set tlb_set[X86_TLB_CLASSES];
@@ -354,6 +360,12 @@ struct x86_cpu {
 	bool tag_code; /* the engine wants stores to pages with code on the slow path */
 	struct x86_jit jit;
 };
+
+#define X86_DEBUG_STEP 1u /* one instruction, then stop */
+#define X86_DEBUG_CODE 2u /* there are breakpoints ... */
+#define X86_DEBUG_DATA 4u /* ... and watchpoints */
+#define X86_DEBUG_PASS 8u /* one instruction without looking at breakpoints */
+#define X86_DEBUG_SLOW (X86_DEBUG_STEP | X86_DEBUG_DATA | X86_DEBUG_PASS) /* one at a time */
 
 #define X86_SHADOW_STI 1u   /* interrupts inhibited for one instruction */
 #define X86_SHADOW_MOVSS 2u /* interrupts, NMI and #DB inhibited for one instruction */
