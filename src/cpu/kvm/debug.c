@@ -123,6 +123,19 @@ enum kvm_next kvm_debug_turn(struct kvm_vcpu *k)
 	return KVM_GO_ON;
 }
 
+/* While it debugs KVM gives us every #DB: this one is of the guest's own TF, or INT1. */
+static enum kvm_next to_guest(struct kvm_vcpu *k, uint64_t dr6)
+{
+	struct x86_cpu *c = k->v->x86;
+
+	if (!take_back(k))
+		return KVM_LEAVE;
+	c->dr[6] = (c->dr[6] & ~X86_DR6_BP) | (dr6 & (X86_DR6_BD | X86_DR6_BS | X86_DR6_BT));
+	c->dr[7] &= ~X86_DR7_GD;
+	x86_inject_exception(c, X86_EXC_DB, false, 0);
+	return KVM_GO_ON;
+}
+
 enum kvm_next kvm_debug_exit(struct kvm_vcpu *k)
 {
 	const struct kvm_debug_exit_arch *x = &k->run->debug.arch;
@@ -132,7 +145,7 @@ enum kvm_next kvm_debug_exit(struct kvm_vcpu *k)
 		if (x->dr6 >> n & 1 && k->debug_at[n].len)
 			p = &k->debug_at[n];
 	if (!p && !(x->dr6 & X86_DR6_BS && k->v->x86->debug & X86_DEBUG_STEP))
-		return KVM_GO_ON; /* what was asked for is over */
+		return x->exception == X86_EXC_DB ? to_guest(k, x->dr6) : KVM_GO_ON;
 	if (!take_back(k))
 		return KVM_LEAVE;
 	cpu_debug_stop(k->v->x86, p);
