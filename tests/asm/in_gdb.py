@@ -43,10 +43,11 @@ def stub(vector):
 
 def check(name, got, want):
     if got == want:
-        print(f"ok {name}")
+        print(f"ok {name}", flush=True)
     else:
         show = [hex(v) if isinstance(v, int) else repr(v) for v in (got, want)]
-        print(f"FAIL {name}: got {show[0]}, want {show[1]}; {run('info symbol $pc').strip()}")
+        print(f"FAIL {name}: got {show[0]}, want {show[1]}; {run('info symbol $pc').strip()}",
+              flush=True)
 
 
 def stops(name, how, want):

@@ -32,9 +32,7 @@ SHARE = "-t 9p -o trans=virtio,version=9p2000.L,ro,cache=loose,msize=524288 host
 # Where the system there writes; what must be seen of this one below them is bound there.
 WRITTEN = ["/tmp", "/run", "/var/tmp", "/root", "/home"]
 COMMANDS = ["build/cmd/bothy host", "build/tests/unit/test_kvm",
-            "tests/asm/kvm.py --nested --patience 20",
-            "tests/asm/debugger.py --engine kvm --cases all --irqchip user --patience 20",
-            "tests/asm/debugger.py --engine kvm --cases all --irqchip kernel --patience 20"]
+            "tests/asm/kvm.py --nested --patience 20"]
 
 # Instead of the small guest's first process; busybox's shell.
 INIT = f"""#!/bin/sh
