@@ -104,10 +104,9 @@ CASE static void g_own_step(void *a)
 }
 
 extern char g_own_after[];
-static void own(void)
+static void own_registers(void)
 {
 	rt_handle(DB, on_db);
-	step_end = (u64)g_tf2;
 	wr_dr6(DR6_BASE);
 	wr_dr0((ulong)g_at);
 	wr_dr1((ulong)&g_own);
@@ -126,6 +125,14 @@ static void own(void)
 	check("own.dr1", rd_dr1(), (ulong)&g_own);
 	check("own.dr7", rd_dr7(), DR7(0, 0, 0) | DR7(1, 1, 2) | 0x400);
 	wr_dr7(0x400);
+	rt_handle(DB, NULL);
+}
+
+static void own_step(void)
+{
+	rt_handle(DB, on_db);
+	step_end = (u64)g_tf2;
+	wr_dr6(DR6_BASE);
 	hits = 0;
 	g_own_step(0);
 	check("own.step.hits", hits, 2);
@@ -213,7 +220,8 @@ void test_main(void)
 	g_before(0);
 	check("patched", g_patched(0), debugged ? 2 : 1);
 	if (!plain)
-		own();
+		own_registers();
+	own_step();
 	if (debugged)
 		g_waits(0);
 	check("waited", g_go, debugged);
