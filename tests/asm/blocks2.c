@@ -249,10 +249,16 @@ static void crossing(void)
 	adding = 1;
 	smp_run(1, adder_remapped);
 	while (adding) {
+		u64 before;
+
 		*(volatile u64 *)rt_pte(VA, 1) = ((ulong)two + 4096) | PG_P | PG_U;
 		shoot_down();
 		*(volatile u64 *)rt_pte(VA, 1) = ((ulong)two + 4096) | RW;
 		invlpg(VA);
+		/* Where both share one host processor the other would never see it writable. */
+		before = *(volatile u64 *)cross;
+		for (unsigned k = 0; k < 50 && adding && *(volatile u64 *)cross == before; k++)
+			pause_();
 	}
 	check_true("crossing.return", smp_wait());
 	rt_handle(PF, NULL);
