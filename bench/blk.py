@@ -4,7 +4,9 @@
 the same kernel, initramfs and image file. Prints requests a second and their ratios.
 
 usage: blk.py [--engine NAME]... [--seconds N] [--bus virtio|scsi|sata] [--only NAME,...]
-              [--size MIB] [--cpus N] [--per-cpu] [--no-qemu] [--json FILE]
+              [--size MIB] [--cpus N] [--per-cpu] [--format NAME]... [--no-qemu]
+              [--json FILE]
+With --format, images of these formats under bothy's engine too: qcow2, vdi, vmdk ...
 """
 import argparse
 import glob
@@ -97,14 +99,14 @@ def fio_initramfs(root):
 class DiskRunner(Runner):
     """With one disk."""
 
-    def __init__(self, *args, image=None, bus="virtio", **kw):
+    def __init__(self, *args, image=None, bus="virtio", fmt="raw", **kw):
         super().__init__(*args, **kw)
-        self.image, self.bus = image, bus
+        self.image, self.bus, self.fmt = image, bus, fmt
 
     def command(self, *args, **kw):
         cmd = super().command(*args, **kw)
         if self.kind != "qemu":
-            return cmd + ["--disk", "%s,format=raw,bus=%s" % (self.image, self.bus)]
+            return cmd + ["--disk", "%s,format=%s,bus=%s" % (self.image, self.fmt, self.bus)]
         cmd += ["-drive", "file=%s,format=raw,if=none,id=d" % self.image]
         return cmd + {
             "virtio": ["-device", "virtio-blk-pci,drive=d"],
@@ -172,6 +174,7 @@ def parse():
     p.add_argument("--build", default=os.environ.get("BUILD", "build"))
     p.add_argument("--per-cpu", action="store_true",
                    help="figures by second of the host's CPU, not of the clock")
+    p.add_argument("--format", action="append", default=[])
     p.add_argument("--no-qemu", action="store_true")
     p.add_argument("--json")
     return p.parse_args()
@@ -189,12 +192,20 @@ def main():
         with open(image, "wb") as f:
             for _ in range(args.size):
                 f.write(os.urandom(1 << 20))
+        engines = args.engine or ["jit"]
         todo = [(e, DiskRunner("bothy", e, args.build, image=image, bus=args.bus))
-                for e in args.engine or ["jit"]]
+                for e in engines]
+        for fmt in args.format:
+            other = work + "/disk." + fmt
+            subprocess.run([os.path.join(ROOT, args.build, "cmd", "bothy"), "disk", "convert", image,
+                            other, "--from", "raw", "--to", fmt, "--quiet"], check=True)
+            todo += [(e + " " + fmt, DiskRunner("bothy", e, args.build, image=other, bus=args.bus,
+                                                fmt=fmt)) for e in engines]
         if not args.no_qemu:
             todo.append(("tcg", DiskRunner("qemu", image=image, bus=args.bus)))
         for name, runner in todo:
             say(name)
+            os.sync()  # pages that are dirty already are written faster
             try:
                 systems[name] = measure(runner, guest, initrd, args)
             except Failure as e:
