@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * The engine: the run loop around translated code, translating, and what other
+ * The engine: the run loop around translated code, finding it, and what other
  * threads' stores to code do to it.
  */
 #include "src/cpu/jit/jit.h"
@@ -26,7 +26,6 @@
 #define REWRITE_SHIFT 20     /* time stamps to ticks of well below a millisecond */
 #define REWRITE_SOON 2       /* ticks; of 1, two in a row would have to hit the same */
 #define REWRITE_OFTEN 24     /* such that follow soon */
-#define REWRITE_BLOCKS 512   /* of one page, before all are dropped */
 #define REWRITE_FORGET 4096  /* ticks */
 
 /*
@@ -96,7 +95,7 @@ static uint64_t ticks(void)
 	return __builtin_ia32_rdtsc() >> REWRITE_SHIFT;
 }
 
-static bool often_rewritten(const struct jit *j, uint64_t page)
+bool jit_often_rewritten(const struct jit *j, uint64_t page)
 {
 	uint64_t v = j->rewrites[page];
 
@@ -265,117 +264,6 @@ static uint64_t linear_pc(const struct x86_cpu *c)
 	return c->code64 ? c->rip : (uint32_t)(c->seg[X86_CS].base + c->rip);
 }
 
-#define MAX_BYTES (JIT_MAX_INSNS * X86_MAX_INSN)
-
-static uint64_t chunks_of(unsigned off, unsigned len)
-{
-	unsigned first = off / 64, last = (off + len - 1) / 64;
-
-	return low_mask(last - first + 1) << first;
-}
-
-/* A run of a page that is rewritten often. False: none that lies in the page. */
-static bool read_checked_run(struct jit *j, const uint8_t *host, uint8_t *bytes, unsigned avail,
-			     struct jit_block *b, struct jit_run *run)
-{
-	memcpy(bytes, host, avail);
-	if (!jit_decode(j->cpu, bytes, avail, b->key, j->cpu->rip, run))
-		return false;
-	jit_limit_page(j, b->page, REWRITE_BLOCKS); /* stale ones do not go by themselves */
-	jit_cut_at_store(run, b->key);
-	b->chunks = chunks_of(b->lin & 0xfff, run->bytes);
-	b->checked = true;
-	b->code = bytes;
-	return true;
-}
-
-/* Decodes at @host into @bytes with the page watched; false if one instruction
- * straddles into a page that is not memory. */
-static bool read_run(struct jit *j, uint64_t lin, const uint8_t *host, uint8_t *bytes,
-		     struct jit_block *b, struct jit_run *run)
-{
-	struct x86_cpu *c = j->cpu;
-	unsigned off = lin & 0xfff, avail = min_of((unsigned)MAX_BYTES, 4096 - off);
-	const uint8_t *host2;
-
-	b->page = b->page2 = mem_page_of(c->mem, host);
-	b->chunks2 = 0;
-	if (often_rewritten(j, b->page) && read_checked_run(j, host, bytes, avail, b, run))
-		return true;
-	do {
-		memcpy(bytes, host, avail);
-		if (!jit_decode(c, bytes, avail, b->key, c->rip, run))
-			break;
-		b->chunks = chunks_of(off, run->bytes);
-		mem_watch_code(c->mem, b->page, b->chunks);
-	} while (memcmp(bytes, host, run->bytes) != 0);
-	if (run->count)
-		return true;
-	if (avail >= X86_MAX_INSN)
-		return false; /* too long: the interpreter raises */
-	host2 = x86_fetch_ptr(c, x86_lin_wrap(c, (lin | 0xfff) + 1));
-	if (!host2)
-		return false;
-	b->page2 = mem_page_of(c->mem, host2);
-	b->chunks = chunks_of(off, avail);
-	b->chunks2 = 1;
-	mem_watch_code(c->mem, b->page, b->chunks);
-	mem_watch_code(c->mem, b->page2, 1);
-	memcpy(bytes, host, avail);
-	memcpy(bytes + avail, host2, X86_MAX_INSN - avail);
-	jit_decode(c, bytes, X86_MAX_INSN, b->key, c->rip, run);
-	if (!run->count)
-		return false;
-	run->rip[1] = run->rip[0] + run->insn[0].len;
-	run->count = 1;
-	run->bytes = run->insn[0].len;
-	return true;
-}
-
-/* @def: NULL, or for a twin; then NULL, too, where such would not be of use. */
-static struct jit_block *translate(struct jit *j, uint64_t lin, uint32_t key, const uint8_t *host,
-				   const struct fl_def *def)
-{
-	struct x86_cpu *c = j->cpu;
-	uint8_t bytes[MAX_BYTES];
-	struct jit_run run;
-	struct jit_block head = { .rip = c->rip, .lin = lin, .key = key }, *b;
-
-	if (!read_run(j, lin, host, bytes, &head, &run))
-		return NULL;
-	if (!c->code64 && c->rip + run.bytes - 1 > c->seg[X86_CS].limit)
-		return NULL;
-	head.bytes = (uint16_t)run.bytes;
-	head.ninsns = (uint16_t)run.count;
-	jit_plan_groups(&run, key);
-	jit_analyse(&run);
-	if (def) {
-		if (head.checked || head.page != head.page2 || !jit_def_lasts(&run, def))
-			return NULL;
-		head.def = *def;
-	}
-	for (unsigned tries = 0; tries < 2; tries++) {
-		uint8_t *start = j->a.p, *cold = j->cold.p;
-
-		b = jit_meta(j, sizeof(*b));
-		if (!b)
-			return NULL;
-		*b = head;
-		if (jit_emit_block(j, b, &run)) {
-			jit_insert(j, b);
-			j->stats.translations++;
-			j->stats.translated_insns += run.count;
-			if (unlikely(j->trace))
-				jit_trace_block(j, b, &run);
-			return b;
-		}
-		j->a.p = start;
-		j->cold.p = cold;
-		jit_next_segment(j);
-	}
-	return NULL;
-}
-
 /* The block of @key at c->rip; NULL: the interpreter's turn, *why its counter. Raises
  * if the code cannot be fetched. */
 static struct jit_block *lookup(struct jit *j, uint32_t key, uint64_t **why)
@@ -411,12 +299,12 @@ static struct jit_block *lookup(struct jit *j, uint32_t key, uint64_t **why)
 	if (b)
 		return b;
 	heat = &j->heat[(lin ^ lin >> 16) & (HEAT_SLOTS - 1)];
-	if (*heat < HEAT_ENOUGH && !(key & JIT_KEY_PLAIN) && !often_rewritten(j, page)) {
+	if (*heat < HEAT_ENOUGH && !(key & JIT_KEY_PLAIN) && !jit_often_rewritten(j, page)) {
 		(*heat)++;
 		*why = &j->stats.interp_cold;
 		return NULL;
 	}
-	return translate(j, lin, key, host, NULL);
+	return jit_translate(j, lin, key, host, NULL);
 }
 
 /* A loop that begins with a memory access would save its flags in every turn, though what
@@ -429,9 +317,9 @@ static struct jit_block *twin_for(struct jit *j, const struct jit_link *l,
 	if (l->def.kind == DEF_NONE || !b->saves || l->target > l->from->rip)
 		return NULL;
 	t = jit_find_twin(j, b, &l->def);
-	return t ? t : translate(j, b->lin, b->key,
-				 j->cpu->mem->window + (b->page << MEM_PAGE_SHIFT) + (b->lin & 0xfff),
-				 &l->def);
+	return t ? t : jit_translate(j, b->lin, b->key,
+				     j->cpu->mem->window + (b->page << MEM_PAGE_SHIFT) +
+					     (b->lin & 0xfff), &l->def);
 }
 
 /* Leads the way out @l to @b or its twin. False: that evicted code, which may have been

@@ -229,6 +229,15 @@ struct jit_run {
 #define JIT_RAN_BLOCK(v) ((const struct jit_block *)(uintptr_t)((v) << 16 >> 16))
 #define JIT_RAN_INSNS(v) ((unsigned)((v) >> 48))
 
+/* jit.c: is the page's code rewritten again and again? Then nobody watches it. */
+bool jit_often_rewritten(const struct jit *j, uint64_t page);
+
+/* translate.c: the block of @key at c->rip, whose linear address is @lin and its code @host. NULL:
+ * none can be made there. @def: NULL, or for a twin; then NULL, too, where such would not be
+ * of use. */
+struct jit_block *jit_translate(struct jit *j, uint64_t lin, uint32_t key, const uint8_t *host,
+				const struct fl_def *def);
+
 /* analyse.c */
 unsigned jit_decode(const struct x86_cpu *c, const uint8_t *bytes, unsigned avail, unsigned key,
 		    uint64_t rip, struct jit_run *run);
