@@ -89,10 +89,11 @@ static unsigned decode_run(const struct x86_cpu *c, const uint8_t *bytes, unsign
 	unsigned n = 0, at = 0;
 
 	while (n < MAX_INSNS) {
+		int r;
+
 		if (unlikely(c->debug & X86_DEBUG_CODE) && n && cpu_debug_code_offset(c, off + at))
 			break;
-		int r = x86_decode(bytes + at, avail - at, c->mode, c->features, &out[n]);
-
+		r = x86_decode(bytes + at, avail - at, c->mode, c->features, &out[n]);
 		if (r <= 0)
 			break;
 		at += r;

@@ -484,6 +484,8 @@ static inline unsigned x86_jit_limit(unsigned size)
  * is to be seen to. run_ok last: x86_jit_allow() begins when all of it is done. */
 static inline void x86_jit_stop(struct x86_cpu *c)
 {
+	if (!atomic_load(&c->jit.run_ok))
+		return; /* it is not entered before x86_jit_allow() */
 	for (unsigned n = 0; n < X86_JIT_LIMITS; n++)
 		atomic_store_explicit(&c->jit.limit[n], 0, memory_order_relaxed);
 	atomic_store(&c->jit.run_ok, 0);
