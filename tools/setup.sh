@@ -11,7 +11,7 @@ purpose=${1:-build}
 build="gcc libc6-dev make meson ninja-build pkg-config python3
 	libjson-c-dev
 	zlib1g-dev libdeflate-dev libisal-dev libzstd-dev nettle-dev libgnutls28-dev
-	libslirp-dev"
+	libslirp-dev liburing-dev"
 firmware="seabios ovmf"
 guest="cpio gzip python3"
 # Peers and tools of the tests that need no installed system.

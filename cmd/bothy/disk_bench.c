@@ -3,58 +3,26 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <json-c/json.h>
-#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "api/disk.h"
 #include "cmd/bothy/disk.h"
 #include "src/base/bits.h"
+#include "src/base/loop.h"
 #include "src/block/blk.h"
 
 enum { MAX_DEPTH = 256 };
 
-struct call {
-	void (*fn)(void *arg);
-	void *arg;
-};
-
 struct bench {
 	struct blk *blk;
-	pthread_mutex_t lock;
-	pthread_cond_t come;
-	struct call calls[64]; /* a blk has one posted at a time */
-	unsigned ncalls;
+	struct loop *loop;
 	bool write, random;
 	uint64_t block, count, started, ended, at, rng;
 	int rc;
 	struct blk_req req[MAX_DEPTH];
 	struct iovec iov[MAX_DEPTH];
 };
-
-static void post(void *opaque, void (*fn)(void *arg), void *arg)
-{
-	struct bench *b = opaque;
-
-	pthread_mutex_lock(&b->lock);
-	if (b->ncalls < array_size(b->calls))
-		b->calls[b->ncalls++] = (struct call){ fn, arg };
-	pthread_cond_signal(&b->come);
-	pthread_mutex_unlock(&b->lock);
-}
-
-static void pump(struct bench *b)
-{
-	struct call c;
-
-	pthread_mutex_lock(&b->lock);
-	while (!b->ncalls)
-		pthread_cond_wait(&b->come, &b->lock);
-	c = b->calls[0];
-	memmove(b->calls, b->calls + 1, --b->ncalls * sizeof(c));
-	pthread_mutex_unlock(&b->lock);
-	c.fn(c.arg);
-}
 
 static void start(struct bench *b, struct blk_req *r);
 
@@ -67,6 +35,8 @@ static void done(struct blk_req *r, int ret)
 		b->rc = ret;
 	if (b->started < b->count && !b->rc)
 		start(b, r);
+	if (b->ended == b->started)
+		loop_stop(b->loop);
 }
 
 static void prepare(struct bench *b, struct blk_req *r)
@@ -103,8 +73,8 @@ static int run(struct bench *b, unsigned depth, int64_t *ns)
 
 	for (unsigned i = 0; i < depth && b->started < b->count; i++)
 		start(b, &b->req[i]);
-	while (b->ended < b->started)
-		pump(b);
+	if (b->ended < b->started)
+		loop_run(b->loop);
 	*ns = block_now_ns() - from;
 	return b->rc;
 }
@@ -127,13 +97,16 @@ static void report(struct disk_args *a, const struct bench *b, int64_t ns)
 	out_json(o);
 }
 
+static void stop(void *loop) { loop_stop(loop); }
+
 int disk_bench(struct disk_args *a, struct err *err)
 {
 	static const char *const caches[] = { "writeback", "writethrough", "none", "directsync",
 					      "unsafe" };
+	static const char *const aios[] = { "auto", "io_uring", "threads" };
 	struct bench *b = calloc(1, sizeof(*b));
 	unsigned depth = (unsigned)a->v[DISK_BENCH_DEPTH].number;
-	struct blk_config bc = { .post = post, .post_opaque = b };
+	struct blk_config bc = { .post = blk_post_loop, .watch = blk_watch_loop };
 	struct block_open_opts o;
 	uint8_t *mem = NULL;
 	int64_t ns = 1;
@@ -141,6 +114,15 @@ int disk_bench(struct disk_args *a, struct err *err)
 
 	if (!b)
 		return DISK_FAILED;
+	b->loop = loop_new(NULL, err);
+	if (!b->loop) {
+		free(b);
+		return DISK_FAILED;
+	}
+	bc.post_opaque = b->loop;
+	for (unsigned i = 0; i < array_size(aios); i++)
+		if (!strcmp(aios[i], a->v[DISK_BENCH_AIO].text))
+			bc.aio = (enum blk_aio)i;
 	for (unsigned i = 0; i < array_size(caches); i++)
 		if (!strcmp(caches[i], a->v[DISK_BENCH_CACHE].text))
 			a->env.cache = (enum block_cache)i;
@@ -149,8 +131,6 @@ int disk_bench(struct disk_args *a, struct err *err)
 	b->block = a->v[DISK_BENCH_BLOCK_SIZE].number;
 	b->count = a->v[DISK_BENCH_COUNT].number;
 	b->rng = 1;
-	pthread_mutex_init(&b->lock, NULL);
-	pthread_cond_init(&b->come, NULL);
 	o = op_open_opts(&a->env, a->v[DISK_BENCH_FORMAT].text, b->write ? BLOCK_OPEN_WRITE : 0);
 	rc = block_open(a->operand[0], &o, &bc.node, err);
 	if (!rc && (b->block % BLOCK_SECTOR || bc.node->len < b->block)) {
@@ -160,7 +140,11 @@ int disk_bench(struct disk_args *a, struct err *err)
 	if (!rc) {
 		bc.pool = block_pool_new(min_of(depth, 16u));
 		b->blk = blk_new(&bc, err);
-		if (posix_memalign((void **)&mem, 4096, depth * b->block))
+		if (!b->blk) {
+			block_close(bc.node);
+			rc = -ENOSYS;
+		}
+		if (!rc && posix_memalign((void **)&mem, 4096, depth * b->block))
 			rc = -ENOMEM;
 		for (unsigned i = 0; i < depth && !rc; i++) {
 			b->iov[i] = (struct iovec){ mem + i * b->block, b->block };
@@ -168,7 +152,7 @@ int disk_bench(struct disk_args *a, struct err *err)
 		}
 		if (!rc)
 			rc = run(b, depth, &ns);
-		if (rc)
+		if (rc && b->blk)
 			err_set(err, rc, "a request failed: %s", strerror(-rc));
 		if (blk_free(b->blk) && !rc)
 			rc = err_set(err, -EIO, "cannot write '%s'", a->operand[0]);
@@ -177,8 +161,10 @@ int disk_bench(struct disk_args *a, struct err *err)
 	if (!rc)
 		report(a, b, ns);
 	free(mem);
-	while (b->ncalls) /* gives back the last memory */
-		pump(b);
+	/* What is posted still gives back the last memory. */
+	loop_post(b->loop, stop, b->loop);
+	loop_run(b->loop);
+	loop_free(b->loop);
 	free(b);
 	return !rc ? 0 : rc == -EINVAL ? DISK_WRONG_USE : DISK_FAILED;
 }

@@ -146,8 +146,8 @@ static void put_boot(const struct parts *p, struct json_object *dev, const char 
 /*
  * --disk, --cdrom, --floppy
  */
-static const char *const drive_keys[] = { "format", "readonly", "cache", "rerror", "werror", "iops",
-					  "bps", "key-file", NULL };
+static const char *const drive_keys[] = { "format", "readonly", "cache", "aio", "rerror", "werror",
+					  "iops", "bps", "key-file", NULL };
 
 static const struct {
 	const char *bus, *disk, *cdrom;

@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-#include "src/block/blk.h"
+#include "src/block/blk_priv.h"
 
 #include <errno.h>
-#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -10,26 +9,6 @@
 #include "src/block/dirty.h"
 
 #define NS 1000000000ULL
-enum { BLK_TRACKS = 32 };
-
-struct blk {
-	struct blk_config c;
-	pthread_mutex_t lock;
-	pthread_cond_t arrived;
-	struct blk_req *done_head, **done_tail; /* waiting for the owner's thread */
-	struct blk_req *held_head, **held_tail;
-	unsigned posts; /* calls of on_post() that are still to come */
-	bool posted, stopped, tell_stop;
-	bool dead; /* the last on_post() frees us */
-	enum blk_op stop_op;
-	int stop_error;
-	uint64_t in_flight; /* submitted, done() not yet called, not held */
-	int64_t next_op_ns, next_byte_ns; /* when the limits allow the next request */
-	struct blk_stats stats;
-	struct dirty *tracks[BLK_TRACKS]; /* changed only while drained */
-	void (*resized)(void *opaque);
-	void *resized_opaque;
-};
 
 struct blk *blk_new(const struct blk_config *c, struct err *err)
 {
@@ -40,6 +19,10 @@ struct blk *blk_new(const struct blk_config *c, struct err *err)
 		return NULL;
 	}
 	b->c = *c;
+	if (direct_init(b, err)) {
+		free(b);
+		return NULL;
+	}
 	pthread_mutex_init(&b->lock, NULL);
 	pthread_cond_init(&b->arrived, NULL);
 	b->done_tail = &b->done_head;
@@ -61,8 +44,15 @@ static void count(struct blk *b, const struct blk_req *r)
 	s->histogram[r->op][min_of(bucket, BLK_HISTOGRAM - 1u)]++;
 }
 
-/* On the owner's thread. */
-static void deliver(struct blk *b)
+void blk_plug(struct blk *b) { b->plugs++; }
+
+void blk_unplug(struct blk *b)
+{
+	if (--b->plugs == 0)
+		direct_push(b);
+}
+
+static void deliver_all(struct blk *b)
 {
 	struct blk_req *r;
 
@@ -91,6 +81,13 @@ static void deliver(struct blk *b)
 	pthread_mutex_unlock(&b->lock);
 }
 
+void blk_deliver(struct blk *b)
+{
+	blk_plug(b); /* answers bring requests */
+	deliver_all(b);
+	blk_unplug(b);
+}
+
 static void destroy(struct blk *b)
 {
 	pthread_cond_destroy(&b->arrived);
@@ -110,7 +107,7 @@ static void on_post(void *opaque)
 	if (last)
 		destroy(b);
 	else if (!b->dead)
-		deliver(b);
+		blk_deliver(b);
 }
 
 /* Lock held. */
@@ -143,7 +140,7 @@ static bool must_stop(const struct blk *b, const struct blk_req *r, int rc)
 	       (p == BLK_ERROR_ENOSPC && (rc == -ENOSPC || rc == -EDQUOT));
 }
 
-static void finish(struct blk *b, struct blk_req *r, int rc)
+void blk_finish(struct blk *b, struct blk_req *r, int rc)
 {
 	enum blk_on_error p = r->op == BLK_READ ? b->c.on_read_error : b->c.on_write_error;
 
@@ -165,7 +162,7 @@ static void finish(struct blk *b, struct blk_req *r, int rc)
 	pthread_mutex_unlock(&b->lock);
 }
 
-static void track(struct blk *b, const struct blk_req *r)
+void blk_note_write(struct blk *b, const struct blk_req *r)
 {
 	if (r->op != BLK_WRITE && r->op != BLK_ZERO && r->op != BLK_DISCARD)
 		return;
@@ -190,13 +187,13 @@ static int perform(struct block_node *n, const struct blk_req *r)
 	return !rc && r->flags & BLK_REQ_FUA ? block_flush(n) : rc;
 }
 
-static void run(struct block_job *job)
+void blk_run(struct block_job *job)
 {
 	struct blk_req *r = container_of(job, struct blk_req, job);
 	struct blk *b = r->blk;
 
-	track(b, r);
-	finish(b, r, b->c.node ? perform(b->c.node, r) : -ENOMEDIUM);
+	blk_note_write(b, r);
+	blk_finish(b, r, b->c.node ? perform(b->c.node, r) : -ENOMEDIUM);
 }
 
 /* When the limits let this request go; 0: now. Lock held. */
@@ -219,7 +216,9 @@ static int64_t due(struct blk *b, const struct blk_req *r)
 
 static void start(struct blk *b, struct blk_req *r, int64_t at)
 {
-	r->job.fn = run;
+	r->job.fn = blk_run;
+	if (!at && direct_start(b, r))
+		return;
 	if (at)
 		block_pool_submit_at(b->c.pool, &r->job, at);
 	else
@@ -245,7 +244,7 @@ void blk_submit(struct blk *b, struct blk_req *r)
 	if (hold)
 		return;
 	if (n && (r->len > n->len || r->off > n->len - r->len))
-		finish(b, r, -EINVAL);
+		blk_finish(b, r, -EINVAL);
 	else
 		start(b, r, at);
 }
@@ -273,14 +272,19 @@ bool blk_try(struct blk *b, struct blk_req *r, int *ret)
 
 void blk_drain(struct blk *b)
 {
+	direct_push(b);
 	pthread_mutex_lock(&b->lock);
 	while (b->in_flight) {
+		direct_wait(b);
 		while (b->in_flight && !b->done_head)
 			pthread_cond_wait(&b->arrived, &b->lock);
 		pthread_mutex_unlock(&b->lock);
-		deliver(b);
+		blk_deliver(b);
+		direct_push(b);
 		pthread_mutex_lock(&b->lock);
 	}
+	while (b->writing)
+		pthread_cond_wait(&b->arrived, &b->lock);
 	pthread_mutex_unlock(&b->lock);
 }
 
@@ -312,7 +316,7 @@ static void cancel_held(struct blk *b)
 {
 	for (struct blk_req *r = take_held(b), *next; r; r = next) {
 		next = r->next;
-		finish(b, r, -ECANCELED);
+		blk_finish(b, r, -ECANCELED);
 	}
 }
 
@@ -341,6 +345,7 @@ int blk_free(struct blk *b)
 	if (!b)
 		return 0;
 	rc = blk_change(b, NULL);
+	direct_fini(b);
 	pthread_mutex_lock(&b->lock);
 	b->dead = true;
 	now = !b->posts;

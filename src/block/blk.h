@@ -2,7 +2,11 @@
 /*
  * What a disk device holds: asynchronous requests on an image.
  *
- *   device -> blk_submit() -> a worker thread does it -> req->done() on the loop
+ *   device -> blk_submit() -> the kernel's ring or a worker thread -> req->done() on the loop
+ *
+ * The ring (ring.h) takes reads and writes whose bytes have a place in a host file
+ * (place.h) and nothing else to be done about them; what it does not do in full, a worker
+ * does again, and finds out why.
  *
  * Completions come on the thread that owns the blk (its event loop), through the
  * post hook, never from within blk_submit(). Requests may complete in any order;
@@ -21,7 +25,9 @@
 
 #include "src/base/err.h"
 #include "src/block/block.h"
+#include "src/block/place.h"
 #include "src/block/pool.h"
+#include "src/block/ring.h"
 
 struct blk;
 struct dirty;
@@ -42,6 +48,8 @@ struct blk_req {
 	/* blk.c's */
 	struct blk *blk;
 	struct block_job job;
+	struct ring_op ring;
+	struct block_place place;
 	struct blk_req *next;
 	int64_t start_ns;
 	int ret;
@@ -54,12 +62,22 @@ enum blk_on_error {
 	BLK_ERROR_ENOSPC, /* stop when the host is full, report the rest */
 };
 
+enum blk_aio {
+	BLK_AIO_AUTO,    /* a ring if it can be had */
+	BLK_AIO_RING,
+	BLK_AIO_THREADS, /* no ring */
+};
+
 struct blk_config {
 	struct block_node *node;  /* owned from blk_new()'s success on; NULL: no medium */
 	struct block_pool *pool;  /* not owned */
 	/* Runs fn(arg) soon on the owner's thread; callable from any thread. */
 	void (*post)(void *opaque, void (*fn)(void *arg), void *arg);
-	void *post_opaque;
+	/* Calls fn(arg, ...) on the owner's thread whenever @fd is readable; fn NULL: no more,
+	 * which always works. 0 or -errno. NULL: it cannot, and there is no ring. */
+	int (*watch)(void *opaque, int fd, void (*fn)(void *arg, uint32_t events), void *arg);
+	void *post_opaque; /* for both */
+	enum blk_aio aio;
 	enum blk_on_error on_read_error, on_write_error;
 	/* On the owner's thread: requests are held back because of @error. May be NULL. */
 	void (*stopped)(void *opaque, enum blk_op op, int error);
@@ -85,6 +103,10 @@ int blk_free(struct blk *b);
  * completions. Ranges outside of the disk end with -EINVAL, without a medium
  * with -ENOMEDIUM, through done() like all else. */
 void blk_submit(struct blk *b, struct blk_req *req);
+
+/* The owner's: what is submitted between these two may reach the host together. */
+void blk_plug(struct blk *b);
+void blk_unplug(struct blk *b);
 
 /* The owner's: a read that needs no waiting is done at once, and its result is put into
  * *ret; done() is not called. False: nothing was done; use blk_submit(). */
@@ -118,8 +140,10 @@ void blk_untrack(struct blk *b, struct dirty *d);
 void blk_set_limits(struct blk *b, uint64_t max_iops, uint64_t max_bytes_per_s);
 void blk_get_stats(struct blk *b, struct blk_stats *s);
 
-/* A post hook over an event loop: .post = blk_post_loop, .post_opaque = the struct loop. */
+/* Hooks over an event loop: .post = blk_post_loop, .watch = blk_watch_loop, .post_opaque =
+ * the struct loop. */
 void blk_post_loop(void *loop, void (*fn)(void *arg), void *arg);
+int blk_watch_loop(void *loop, int fd, void (*fn)(void *arg, uint32_t events), void *arg);
 
 /* May a guest write to this image as its disk? Refuses an image whose format was
  * guessed to be raw: a guest could make it look like another format, and reach

@@ -43,6 +43,7 @@
 
 struct block_node;
 struct block_format_desc;
+struct block_place;
 struct dirty;
 
 /* Memory of a request: pieces in order. Not owned. */
@@ -246,6 +247,9 @@ struct block_format_desc {
 			     const struct block_vec *v, size_t voff);
 	int (*pwritev)(struct block_node *n, uint64_t off, size_t len, const struct block_vec *v,
 		       size_t voff);
+	/* Where bytes are that could be moved without this node (place.h). */
+	int (*place)(struct block_node *n, uint64_t off, size_t len, bool write,
+		     struct block_place *p);
 	/* One whole cluster (or the image's last, shorter one), stored compressed. -ENOTSUP
 	 * where the image cannot. */
 	int (*pwrite_compressed)(struct block_node *n, uint64_t off, const void *buf, size_t len);
@@ -363,6 +367,8 @@ int must_check block_create(const struct block_format_desc *d, const struct bloc
 
 /* ---- for formats ---- */
 
+/* Would a read, or a write that is not followed by a flush, be let through? */
+bool block_may_place(const struct block_node *n, uint64_t off, size_t len, bool write);
 /* Reads from the backing image, zeroes where it ends or there is none. */
 int must_check block_read_backing(struct block_node *n, uint64_t off, size_t len,
 				  const struct block_vec *v, size_t voff);

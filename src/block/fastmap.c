@@ -72,7 +72,7 @@ static bool goes_on(struct fastmap *m, struct fast_slot *s, uint64_t off, uint64
 {
 	return LOOK(s->changes) == LOOK(m->changes) && LOOK(s->kind) == (uint32_t)k &&
 	       off <= LOOK(s->end) && end >= LOOK(s->start) &&
-	       (k != FAST_DATA || LOOK(s->host) - LOOK(s->start) == host - off);
+	       (k == FAST_BACKING || k == FAST_ZERO || LOOK(s->host) - LOOK(s->start) == host - off);
 }
 
 void fastmap_put(struct fastmap *m, uint64_t off, uint64_t len, enum fast_kind k, uint64_t host)

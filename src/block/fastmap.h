@@ -15,7 +15,12 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-enum fast_kind { FAST_BACKING, FAST_ZERO, FAST_DATA };
+enum fast_kind {
+	FAST_BACKING,
+	FAST_ZERO,
+	FAST_DATA,
+	FAST_OWN, /* data that is nobody else's: may be written where it is */
+};
 
 struct fast_slot;
 struct fastmap {
@@ -26,7 +31,7 @@ struct fastmap {
 
 struct fast_run {
 	enum fast_kind kind;
-	uint64_t host;    /* FAST_DATA: of the offset asked about */
+	uint64_t host;    /* data: of the offset asked about */
 	uint64_t changes; /* the map's, when it was looked at */
 };
 

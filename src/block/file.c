@@ -18,6 +18,7 @@
 #include "src/base/bits.h"
 #include "src/block/block.h"
 #include "src/block/lock.h"
+#include "src/block/place.h"
 #include "src/block/range.h"
 
 enum { SLICE = 64, BOUNCE = 1 << 20, CLAIM_BYTES = 128 << 10 };
@@ -199,6 +200,20 @@ static int file_preadv_nowait(struct block_node *n, uint64_t off, size_t len,
 	if (r < 0 && unsupported(errno))
 		atomic_store(&f->no_nowait, true);
 	return r == (ssize_t)len ? 0 : -EAGAIN;
+}
+
+static int file_place(struct block_node *n, uint64_t off, size_t len, bool write,
+		      struct block_place *p)
+{
+	struct file *f = n->priv;
+
+	if (f->fresh || (f->direct && (off | len) & (f->align - 1)))
+		return -EAGAIN;
+	p->fd = f->fd;
+	p->off = off;
+	p->direct = f->direct;
+	p->align = f->direct ? f->align : 1;
+	return f->direct && write ? block_place_hold(p, &f->merges, off, off + len) : 0;
 }
 
 static int file_flush(struct block_node *n)
@@ -528,6 +543,7 @@ const struct block_format_desc block_file = {
 	.preadv = file_preadv,
 	.preadv_nowait = file_preadv_nowait,
 	.pwritev = file_pwritev,
+	.place = file_place,
 	.zero = file_zero,
 	.discard = file_discard,
 	.flush = file_flush,

@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "src/base/bits.h"
+#include "src/block/place.h"
 
 enum { CACHE_BYTES = 16 << 20, MAX_CHUNKS = 1 << 22 };
 
@@ -275,6 +276,23 @@ int grains_preadv_nowait(struct grains *g, uint64_t off, size_t len, const struc
 		len -= n;
 	}
 	return rc;
+}
+
+int grains_place(struct grains *g, uint64_t off, size_t len, bool write, struct block_place *p)
+{
+	uint64_t have = len;
+	struct fast_run r;
+	int rc;
+
+	rc = block_place_hold(p, &g->ranges, align_down(off, g->block_bytes),
+			      align_up(off + len, g->block_bytes));
+	if (!rc && write && !g->touched)
+		rc = -EAGAIN;
+	if (!rc && !fastmap_get(&g->fast, off, len, &r))
+		rc = look_nowait(g, off, len, &r, &have);
+	if (rc || have < len || r.kind != FAST_DATA)
+		return -EAGAIN;
+	return block_place_below(g->file, r.host, len, write, p);
 }
 
 static int touch(struct grains *g)

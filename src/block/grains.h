@@ -59,7 +59,7 @@ struct grains {
 	uint8_t **chunks;
 	uint8_t *chunk_dirty; /* by chunk */
 	uint64_t nchunks, loaded, max_loaded, hand, ndirty;
-	bool touched;
+	atomic_bool touched;
 };
 
 /* The geometry above is set. */
@@ -70,6 +70,8 @@ int must_check grains_preadv(struct grains *g, uint64_t off, size_t len, const s
 			     size_t voff);
 int must_check grains_preadv_nowait(struct grains *g, uint64_t off, size_t len,
 				    const struct block_vec *v, size_t voff);
+int must_check grains_place(struct grains *g, uint64_t off, size_t len, bool write,
+			    struct block_place *p);
 int must_check grains_pwritev(struct grains *g, uint64_t off, size_t len,
 			      const struct block_vec *v, size_t voff);
 int must_check grains_zero(struct grains *g, uint64_t off, uint64_t len, bool unmap);

@@ -67,6 +67,13 @@ int block_pwritev(struct block_node *n, uint64_t off, size_t len, const struct b
 	return after_write(n, n->desc->pwritev(n, off, len, v, voff));
 }
 
+bool block_may_place(const struct block_node *n, uint64_t off, size_t len, bool write)
+{
+	if (!write)
+		return len && !check_range(n, off, len);
+	return len && !check_write(n, off, len) && (n->desc->protocol || !write_through(n));
+}
+
 int block_pread(struct block_node *n, uint64_t off, void *buf, size_t len)
 {
 	struct iovec iov = { buf, len };

@@ -171,6 +171,7 @@ static void finish(struct job *j)
 
 	if (j->finished)
 		return;
+	blk_drain(j->blk); /* what requests hold, the thread may wait for */
 	pthread_join(j->thread, NULL);
 	blk_drain(j->blk);
 	cancelled = j->rc == -ECANCELED;

@@ -5,6 +5,7 @@
 
 #include "src/base/bits.h"
 #include "src/block/block.h"
+#include "src/block/place.h"
 
 static int raw_open(struct block_node *n, const struct block_open_opts *o, struct err *err)
 {
@@ -30,6 +31,12 @@ static int raw_pwritev(struct block_node *n, uint64_t off, size_t len, const str
 		       size_t voff)
 {
 	return block_pwritev(n->file, off, len, v, voff);
+}
+
+static int raw_place(struct block_node *n, uint64_t off, size_t len, bool write,
+		     struct block_place *p)
+{
+	return block_place_below(n->file, off, len, write, p);
 }
 
 static int raw_zero(struct block_node *n, uint64_t off, uint64_t len, bool unmap)
@@ -98,6 +105,7 @@ const struct block_format_desc block_raw = {
 	.preadv = raw_preadv,
 	.preadv_nowait = raw_preadv_nowait,
 	.pwritev = raw_pwritev,
+	.place = raw_place,
 	.zero = raw_zero,
 	.discard = raw_discard,
 	.flush = raw_flush,

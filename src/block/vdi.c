@@ -15,6 +15,7 @@
 
 #include "src/base/bits.h"
 #include "src/block/grains.h"
+#include "src/block/place.h"
 
 enum {
 	VDI_SIGNATURE_OFF = 64, VDI_VERSION_OFF = 68, VDI_HEADER_SIZE = 72, VDI_TYPE = 76,
@@ -293,6 +294,12 @@ static int vdi_preadv_nowait(struct block_node *n, uint64_t off, size_t len,
 	return grains_preadv_nowait(&((struct vdi *)n->priv)->g, off, len, v, voff);
 }
 
+static int vdi_place(struct block_node *n, uint64_t off, size_t len, bool write,
+		     struct block_place *p)
+{
+	return grains_place(&((struct vdi *)n->priv)->g, off, len, write, p);
+}
+
 static int vdi_pwritev(struct block_node *n, uint64_t off, size_t len, const struct block_vec *v,
 		       size_t voff)
 {
@@ -516,6 +523,7 @@ const struct block_format_desc block_vdi = {
 	.preadv = vdi_preadv,
 	.preadv_nowait = vdi_preadv_nowait,
 	.pwritev = vdi_pwritev,
+	.place = vdi_place,
 	.zero = vdi_zero,
 	.discard = vdi_discard,
 	.flush = vdi_flush,

@@ -14,6 +14,7 @@
 
 #include "src/base/bits.h"
 #include "src/block/grains.h"
+#include "src/block/place.h"
 
 enum {
 	F_FEATURES = 8, F_VERSION = 12, F_DATA_OFF = 16, F_TIME = 24, F_APP = 28, F_APP_VERSION = 32,
@@ -291,6 +292,15 @@ static int vhd_preadv_nowait(struct block_node *n, uint64_t off, size_t len,
 			: grains_preadv_nowait(&d->g, off, len, v, voff);
 }
 
+static int vhd_place(struct block_node *n, uint64_t off, size_t len, bool write,
+		     struct block_place *p)
+{
+	struct vhd *d = n->priv;
+
+	return d->fixed ? block_place_below(n->file, off, len, write, p)
+			: grains_place(&d->g, off, len, write, p);
+}
+
 static int vhd_pwritev(struct block_node *n, uint64_t off, size_t len, const struct block_vec *v,
 		       size_t voff)
 {
@@ -464,6 +474,7 @@ const struct block_format_desc block_vhd = {
 	.preadv = vhd_preadv,
 	.preadv_nowait = vhd_preadv_nowait,
 	.pwritev = vhd_pwritev,
+	.place = vhd_place,
 	.zero = vhd_zero,
 	.discard = vhd_discard,
 	.flush = vhd_flush,

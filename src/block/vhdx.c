@@ -15,6 +15,7 @@
 
 #include "src/base/bits.h"
 #include "src/block/grains.h"
+#include "src/block/place.h"
 
 enum { MIB = 1 << 20, HEADER1 = 64 << 10, HEADER2 = 128 << 10, REGION1 = 192 << 10,
        REGION2 = 256 << 10, HEADER_BYTES = 4096, REGION_BYTES = 65536, META_BYTES = MIB };
@@ -358,6 +359,12 @@ static int vhdx_preadv_nowait(struct block_node *n, uint64_t off, size_t len,
 	return grains_preadv_nowait(&((struct vhdx *)n->priv)->g, off, len, v, voff);
 }
 
+static int vhdx_place(struct block_node *n, uint64_t off, size_t len, bool write,
+		      struct block_place *p)
+{
+	return grains_place(&((struct vhdx *)n->priv)->g, off, len, write, p);
+}
+
 static int vhdx_pwritev(struct block_node *n, uint64_t off, size_t len, const struct block_vec *v,
 			size_t voff)
 {
@@ -562,6 +569,7 @@ const struct block_format_desc block_vhdx = {
 	.preadv = vhdx_preadv,
 	.preadv_nowait = vhdx_preadv_nowait,
 	.pwritev = vhdx_pwritev,
+	.place = vhdx_place,
 	.zero = vhdx_zero,
 	.discard = vhdx_discard,
 	.flush = vhdx_flush,

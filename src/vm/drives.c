@@ -36,6 +36,9 @@ static const struct dev_prop drive_props[] = {
 	{ .name = "cache", .type = DEV_PROP_CHOICE, .offset = D(cache), .def = "writeback",
 	  .choices = "writeback|writethrough|none|directsync|unsafe",
 	  .help = "what the host may hold back" },
+	{ .name = "aio", .type = DEV_PROP_CHOICE, .offset = D(aio), .def = "auto",
+	  .choices = "auto|io_uring|threads",
+	  .help = "who reads and writes while the guest goes on; auto: io_uring where it may be used" },
 	{ .name = "rerror", .type = DEV_PROP_CHOICE, .offset = D(read_error), .def = "report",
 	  .choices = "report|ignore|stop", .help = "when reading fails" },
 	{ .name = "werror", .type = DEV_PROP_CHOICE, .offset = D(write_error), .def = "enospc",
@@ -316,7 +319,7 @@ static int drive_init(struct vm *vm, const struct dev_item *item, struct vm_driv
 {
 	struct blk_config bc = {
 		.pool = vm->pool,
-		.post = blk_post_loop, .post_opaque = vm->loop,
+		.post = blk_post_loop, .watch = blk_watch_loop, .post_opaque = vm->loop,
 		.stopped = stopped, .stopped_opaque = d,
 	};
 	int ret;
@@ -340,6 +343,7 @@ static int drive_init(struct vm *vm, const struct dev_item *item, struct vm_driv
 	}
 	bc.on_read_error = (enum blk_on_error)d->read_error;
 	bc.on_write_error = (enum blk_on_error)d->write_error;
+	bc.aio = (enum blk_aio)d->aio;
 	bc.max_iops = d->max_iops;
 	bc.max_bytes_per_s = d->max_bytes_per_s;
 	d->blk = blk_new(&bc, err);

@@ -160,7 +160,7 @@ struct vm_drive {
 	/* As configured: drives.c's table. */
 	const char *id, *file, *format, *key_file;
 	bool readonly, removable; /* removable: a CD or floppy, which may be empty */
-	uint32_t cache, read_error, write_error;
+	uint32_t cache, aio, read_error, write_error;
 	uint32_t max_iops;
 	uint64_t max_bytes_per_s;
 	/* What came of it. */

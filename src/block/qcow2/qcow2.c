@@ -219,6 +219,7 @@ const struct block_format_desc block_qcow2 = {
 	.preadv = qc_preadv,
 	.preadv_nowait = qc_preadv_nowait,
 	.pwritev = qc_pwritev,
+	.place = qc_place,
 	.pwrite_compressed = qc_pwrite_compressed,
 	.zero = qc_zero,
 	.discard = qc_discard,

@@ -150,7 +150,7 @@ struct qcow2 {
 	struct qc_drop *drops;
 	size_t ndrops, drops_cap;
 	bool dirty_bit_set;
-	bool touched; /* autoclear bits and bitmaps dealt with for this opening */
+	atomic_bool touched; /* autoclear bits and bitmaps dealt with for this opening */
 	struct qc_bitmap *live_bitmaps;
 
 	pthread_mutex_t zlock;
@@ -227,6 +227,8 @@ int qc_corrupt(struct qcow2 *q); /* damage: marks the image, stops writing; retu
 /* ---- rw.c ---- */
 int must_check qc_preadv_nowait(struct block_node *n, uint64_t off, size_t len,
 				const struct block_vec *v, size_t voff);
+int must_check qc_place(struct block_node *n, uint64_t off, size_t len, bool write,
+			struct block_place *p);
 int must_check qc_preadv(struct block_node *n, uint64_t off, size_t len,
 			 const struct block_vec *v, size_t voff);
 int must_check qc_pwritev(struct block_node *n, uint64_t off, size_t len,

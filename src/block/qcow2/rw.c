@@ -13,6 +13,7 @@
 
 #include "src/base/bits.h"
 #include "src/block/luks.h"
+#include "src/block/place.h"
 #include "src/block/qcow2/bitmap.h"
 #include "src/block/qcow2/qcow2.h"
 
@@ -113,9 +114,16 @@ static int read_fast(struct block_node *n, const struct fast_run *r, const struc
 	switch (r->kind) {
 	case FAST_BACKING: return block_read_backing_nowait(n, s->off, len, s->v, s->voff);
 	case FAST_ZERO: block_vec_zero(s->v, s->voff, len); return 0;
-	case FAST_DATA: return block_preadv_nowait(q->data, r->host, len, s->v, s->voff);
+	case FAST_DATA:
+	case FAST_OWN: return block_preadv_nowait(q->data, r->host, len, s->v, s->voff);
 	}
 	return -EAGAIN;
+}
+
+/* Has this opening's first write been made, and does nobody note what is written? */
+static bool no_more_to_note(const struct qcow2 *q)
+{
+	return atomic_load_explicit(&q->touched, memory_order_acquire) && !q->live_bitmaps;
 }
 
 /* What tables that are in memory say of @s's beginning, noted for the next who asks. */
@@ -136,7 +144,7 @@ static int look_nowait(struct qcow2 *q, const struct span *s, struct fast_run *r
 	switch (run.kind) {
 	case QC_UNALLOC: r->kind = FAST_BACKING; break;
 	case QC_ZERO: r->kind = FAST_ZERO; break;
-	case QC_DATA: r->kind = FAST_DATA; break;
+	case QC_DATA: r->kind = run.own ? FAST_OWN : FAST_DATA; break;
 	case QC_PACKED: rc = -EAGAIN; break; /* unpacking is work for another thread */
 	}
 	if (!rc)
@@ -171,6 +179,32 @@ int qc_preadv_nowait(struct block_node *n, uint64_t off, size_t len, const struc
 		advance(&s, have);
 	}
 	return rc;
+}
+
+/* The clusters are held by the place, so that what the map says stands. */
+int qc_place(struct block_node *n, uint64_t off, size_t len, bool write, struct block_place *p)
+{
+	struct qcow2 *q = n->priv;
+	struct span s = { .off = off, .len = len };
+	uint64_t have = len;
+	struct fast_run r;
+	int rc;
+
+	if (q->crypt)
+		return -EAGAIN;
+	rc = block_place_hold(p, &q->ranges, align_down(off, q->cluster_size),
+			      align_up(off + len, q->cluster_size));
+	if (!rc && write && !no_more_to_note(q))
+		rc = -EAGAIN;
+	if (!rc && !fastmap_get(&q->fast, off, len, &r))
+		rc = look_nowait(q, &s, &r, &have);
+	if (rc || have < len)
+		return -EAGAIN;
+	if (r.kind == FAST_OWN || (r.kind == FAST_DATA && !write))
+		return block_place_below(q->data, r.host, len, write, p);
+	if (r.kind != FAST_BACKING || write || !n->backing)
+		return -EAGAIN;
+	return block_place_below(n->backing, off, len, false, p);
 }
 
 /* Once in an opening, before anything is changed; lock held. */
@@ -415,24 +449,44 @@ static int write_mapping(struct qcow2 *q, struct span *s)
 	return rc;
 }
 
+/* Where @s's beginning may be written as it is, noted for who asks next; r->len 0: nowhere. */
+static int look_to_write(struct qcow2 *q, const struct span *s, struct qc_run *r)
+{
+	uint64_t reach = s->off < q->node->len ? fastmap_reach(s->off, s->len, q->node->len) : s->len;
+	int rc;
+
+	pthread_mutex_lock(&q->lock);
+	rc = qc_touch(q);
+	if (!rc)
+		rc = qc_lookup(q, s->off, reach, r);
+	if (!rc && r->kind == QC_DATA && r->own)
+		fastmap_put(&q->fast, s->off, r->len, FAST_OWN, r->host);
+	else
+		r->len = 0;
+	if (!rc)
+		rc = qc_bitmaps_mark(q, s->off, s->len);
+	pthread_mutex_unlock(&q->lock);
+	r->len = min_of(r->len, (uint64_t)s->len);
+	return rc;
+}
+
 /* Writes what needs no mapping, up to where something does. Range held. */
 static int write_in_place(struct qcow2 *q, struct span *s)
 {
 	while (s->len) {
-		struct qc_run r;
-		int rc;
+		struct qc_run r = { .len = s->len };
+		struct fast_run fast;
+		int rc = 0;
 
-		pthread_mutex_lock(&q->lock);
-		rc = qc_touch(q);
-		if (!rc)
-			rc = qc_lookup(q, s->off, s->len, &r);
-		if (!rc)
-			rc = qc_bitmaps_mark(q, s->off, s->len);
-		pthread_mutex_unlock(&q->lock);
-		if (rc || r.kind != QC_DATA || !r.own)
-			return rc;
-		rc = qc_data_write(q, r.host, s->off, r.len, s->v, s->voff);
-		if (rc)
+		/* What is held stays where the map says. */
+		if (no_more_to_note(q) && fastmap_get(&q->fast, s->off, s->len, &fast) &&
+		    fast.kind == FAST_OWN)
+			r.host = fast.host;
+		else
+			rc = look_to_write(q, s, &r);
+		if (!rc && r.len)
+			rc = qc_data_write(q, r.host, s->off, r.len, s->v, s->voff);
+		if (rc || !r.len)
 			return rc;
 		advance(s, r.len);
 	}

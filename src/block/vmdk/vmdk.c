@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* The VMDK format: opening, I/O across extents, and its descriptor. */
+#include "src/block/place.h"
 #include "src/block/vmdk/vmdk.h"
 
 #include <errno.h>
@@ -307,6 +308,22 @@ static int write_packed(struct vmdk_extent *e, uint64_t in, size_t len, const st
 	return rc;
 }
 
+static int vmdk_place(struct block_node *n, uint64_t off, size_t len, bool write,
+		      struct block_place *p)
+{
+	struct vmdk *m = n->priv;
+	struct vmdk_extent *e = extent_at(m, off);
+	uint64_t in = off - e->start;
+
+	if (len > e->len - in || (write && !m->cid_changed))
+		return -EAGAIN;
+	if (e->kind == VMDK_SPARSE && !e->compressed)
+		return grains_place(&e->g, in, len, write, p);
+	if (e->kind == VMDK_FLAT)
+		return block_place_below(e->file, e->flat_off + in, len, write, p);
+	return -EAGAIN;
+}
+
 static int vmdk_pwritev(struct block_node *n, uint64_t off, size_t len, const struct block_vec *v,
 			size_t voff)
 {
@@ -435,6 +452,7 @@ const struct block_format_desc block_vmdk = {
 	.preadv = vmdk_preadv,
 	.preadv_nowait = vmdk_preadv_nowait,
 	.pwritev = vmdk_pwritev,
+	.place = vmdk_place,
 	.pwrite_compressed = vmdk_pwrite_compressed,
 	.zero = vmdk_zero,
 	.discard = vmdk_discard,

@@ -46,7 +46,7 @@ struct vmdk {
 	char type[32]; /* createType */
 	uint32_t cid, parent_cid;
 	uint64_t desc_off, desc_len; /* of the text, in the image's own file */
-	bool cid_changed;
+	atomic_bool cid_changed;
 	pthread_mutex_t lock;
 	struct packers packers;
 };

@@ -255,7 +255,11 @@ static void handle(void *req)
 
 static void notify(struct virtio_dev *v, struct virtq *q)
 {
+	struct virtio_blk *d = container_of(v, struct virtio_blk, v);
+
+	blk_plug(d->blk);
 	virtq_serve(q, sizeof(struct request), handle);
+	blk_unplug(d->blk);
 }
 
 static void retake(struct virtio_dev *v, struct virtq *q, uint16_t head)

@@ -1,0 +1,209 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Requests whose bytes have a place in a host file (place.h), past the formats:
+ *
+ *  - What can go on by itself, in the kernel's ring: reads, and with O_DIRECT writes.
+ *  - Writes into the host's page cache one after the other by one thread. They hardly ever
+ *    wait, and file systems let one at a time into a file: more threads would only stand in
+ *    each other's way, and the ring would wake threads of the kernel's in their place.
+ *
+ * Whatever does not succeed in full is done again the long way, which finds out why.
+ */
+#include <errno.h>
+#include <limits.h>
+#include <sys/uio.h>
+
+#include "src/base/bits.h"
+#include "src/block/blk_priv.h"
+
+enum { RING_ENTRIES = 256 };
+
+static bool all_done(const struct blk_req *r, ssize_t n)
+{
+	return n >= 0 && (uint64_t)n == r->len;
+}
+
+/*
+ * The writer.
+ */
+static struct blk_req *next_write(struct blk *b)
+{
+	struct blk_req *r;
+
+	pthread_mutex_lock(&b->lock);
+	r = b->write_head;
+	if (r) {
+		b->write_head = r->next;
+		if (!b->write_head)
+			b->write_tail = &b->write_head;
+	} else {
+		b->writing = false;
+		pthread_cond_signal(&b->arrived);
+	}
+	pthread_mutex_unlock(&b->lock);
+	return r;
+}
+
+static void write_all(struct block_job *job)
+{
+	struct blk *b = container_of(job, struct blk, writer);
+	struct blk_req *r;
+
+	while ((r = next_write(b))) {
+		ssize_t n = pwritev(r->place.fd, r->iov, (int)r->niov, (off_t)r->place.off);
+
+		block_unplace(&r->place);
+		if (all_done(r, n))
+			blk_finish(b, r, 0);
+		else
+			blk_run(&r->job);
+	}
+}
+
+static void add_write(struct blk *b, struct blk_req *r)
+{
+	pthread_mutex_lock(&b->lock);
+	r->next = NULL;
+	*b->write_tail = r;
+	b->write_tail = &r->next;
+	pthread_mutex_unlock(&b->lock);
+}
+
+static void send_writer(struct blk *b)
+{
+	bool send;
+
+	pthread_mutex_lock(&b->lock);
+	send = b->write_head && !b->writing;
+	b->writing |= send;
+	pthread_mutex_unlock(&b->lock);
+	if (send)
+		block_pool_submit(b->c.pool, &b->writer);
+}
+
+/*
+ * The ring.
+ */
+static void ring_done(struct ring_op *op, int res)
+{
+	struct blk_req *r = container_of(op, struct blk_req, ring);
+	struct blk *b = r->blk;
+
+	block_unplace(&r->place);
+	if (!all_done(r, res)) {
+		block_pool_submit(b->c.pool, &r->job);
+		return;
+	}
+	pthread_mutex_lock(&b->lock);
+	r->ret = 0;
+	r->next = NULL;
+	*b->done_tail = r;
+	b->done_tail = &r->next;
+	pthread_mutex_unlock(&b->lock);
+}
+
+static void on_ring(void *opaque, uint32_t events)
+{
+	struct blk *b = opaque;
+
+	ring_reap(b->ring, false);
+	blk_deliver(b);
+}
+
+void direct_wait(struct blk *b)
+{
+	while (b->ring && ring_busy(b->ring) && !b->done_head) {
+		pthread_mutex_unlock(&b->lock);
+		ring_reap(b->ring, true);
+		pthread_mutex_lock(&b->lock);
+	}
+}
+
+static int make_ring(struct blk *b, struct err *err)
+{
+	int rc;
+
+	if (!b->c.watch)
+		return err_set(err, -ENOTSUP, "io_uring cannot be waited for here");
+	b->ring = ring_new(RING_ENTRIES, err);
+	if (!b->ring)
+		return -ENOSYS;
+	rc = b->c.watch(b->c.post_opaque, ring_fd(b->ring), on_ring, b);
+	if (!rc)
+		return 0;
+	ring_free(b->ring);
+	b->ring = NULL;
+	return err_set(err, rc, "io_uring cannot be waited for: %s", strerror(-rc));
+}
+
+int direct_init(struct blk *b, struct err *err)
+{
+	int rc = 0;
+
+	b->writer.fn = write_all;
+	b->write_tail = &b->write_head;
+	if (b->c.aio != BLK_AIO_THREADS)
+		rc = make_ring(b, b->c.aio == BLK_AIO_AUTO ? NULL : err);
+	if (!rc || b->c.aio == BLK_AIO_AUTO)
+		return 0;
+	err_append(err, "; aio=threads does without");
+	return rc;
+}
+
+void direct_fini(struct blk *b)
+{
+	if (b->ring)
+		(void)b->c.watch(b->c.post_opaque, ring_fd(b->ring), NULL, NULL);
+	ring_free(b->ring);
+	b->ring = NULL;
+}
+
+/*
+ * Which way?
+ */
+static bool memory_aligned(const struct blk_req *r, size_t align)
+{
+	for (unsigned i = 0; i < r->niov && align > 1; i++)
+		if (((uintptr_t)r->iov[i].iov_base | r->iov[i].iov_len) & (align - 1))
+			return false;
+	return true;
+}
+
+static bool start_at(struct blk *b, struct blk_req *r, bool write)
+{
+	if (write && !r->place.direct) {
+		blk_note_write(b, r);
+		add_write(b, r);
+		return true;
+	}
+	if (!b->ring || !memory_aligned(r, r->place.align))
+		return false;
+	r->ring.done = ring_done;
+	if (!ring_queue(b->ring, &r->ring, write, r->place.fd, r->iov, r->niov, r->place.off))
+		return false;
+	blk_note_write(b, r);
+	return true;
+}
+
+bool direct_start(struct blk *b, struct blk_req *r)
+{
+	bool write = r->op == BLK_WRITE;
+
+	if (!b->c.node || (r->op != BLK_READ && !write) || r->flags & BLK_REQ_FUA ||
+	    r->niov > IOV_MAX || block_place(b->c.node, r->off, r->len, write, &r->place))
+		return false;
+	if (!start_at(b, r, write)) {
+		block_unplace(&r->place);
+		return false;
+	}
+	if (!b->plugs)
+		direct_push(b);
+	return true;
+}
+
+void direct_push(struct blk *b)
+{
+	if (b->ring)
+		ring_submit(b->ring);
+	send_writer(b);
+}

@@ -1,0 +1,277 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Requests of a disk that go past the formats, on real files and a real loop. */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "src/base/loop.h"
+#include "src/block/blk.h"
+#include "tests/unit/cmocka_all.h"
+
+enum { DISK = 4 << 20, DEPTH = 24, MOST = 16384 };
+
+struct rig;
+struct slot {
+	struct blk_req req;
+	struct iovec iov[3];
+	uint8_t *buf;
+	struct rig *rig;
+	bool busy;
+};
+
+struct rig {
+	struct loop *loop;
+	struct block_pool *pool;
+	struct blk *blk;
+	struct slot slot[DEPTH];
+	unsigned left, under_way;
+	uint64_t rng;
+	int last;
+	uint8_t model[DISK];
+};
+
+static char path[] = "/tmp/bothy-direct-XXXXXX";
+
+static uint64_t rnd(struct rig *g, uint64_t below)
+{
+	g->rng = g->rng * 6364136223846793005ULL + 1442695040888963407ULL;
+	return (g->rng >> 24) % below;
+}
+
+static void rig_init(struct rig *g, enum blk_aio aio, enum block_cache cache)
+{
+	struct block_open_opts o = { .format = "raw", .flags = BLOCK_OPEN_WRITE, .cache = cache };
+	struct blk_config c = { .post = blk_post_loop, .watch = blk_watch_loop, .aio = aio };
+	int fd = open(path, O_RDWR | O_TRUNC | O_CLOEXEC);
+
+	assert_true(fd >= 0 && ftruncate(fd, DISK) == 0);
+	close(fd);
+	memset(g, 0, sizeof(*g));
+	g->loop = loop_new(NULL, NULL);
+	g->pool = block_pool_new(4);
+	assert_int_equal(block_open(path, &o, &c.node, NULL), 0);
+	c.pool = g->pool;
+	c.post_opaque = g->loop;
+	g->blk = blk_new(&c, NULL);
+	assert_non_null(g->blk);
+	for (unsigned i = 0; i < DEPTH; i++) {
+		g->slot[i].rig = g;
+		assert_int_equal(posix_memalign((void **)&g->slot[i].buf, 4096, 2 * MOST), 0);
+	}
+}
+
+static void stop(void *loop) { loop_stop(loop); }
+
+static void rig_fini(struct rig *g)
+{
+	assert_int_equal(blk_free(g->blk), 0);
+	loop_post(g->loop, stop, g->loop); /* what was posted before it still runs */
+	loop_run(g->loop);
+	loop_free(g->loop);
+	block_pool_free(g->pool);
+	for (unsigned i = 0; i < DEPTH; i++)
+		free(g->slot[i].buf);
+}
+
+/* No two that meet, so that the array knows what each must give. */
+static bool meets(const struct rig *g, uint64_t off, uint64_t len)
+{
+	for (unsigned i = 0; i < DEPTH; i++) {
+		const struct blk_req *r = &g->slot[i].req;
+
+		if (g->slot[i].busy && off < r->off + r->len && r->off < off + len)
+			return true;
+	}
+	return false;
+}
+
+static void more(struct rig *g);
+
+static void done(struct blk_req *r, int ret)
+{
+	struct slot *s = r->opaque;
+	struct rig *g = s->rig;
+	uint8_t flat[MOST];
+	size_t n = 0;
+
+	assert_int_equal(ret, 0);
+	for (unsigned i = 0; i < r->niov; n += s->iov[i++].iov_len)
+		memcpy(flat + n, s->iov[i].iov_base, s->iov[i].iov_len);
+	if (r->op == BLK_WRITE)
+		memcpy(g->model + r->off, flat, r->len);
+	else if (r->op == BLK_ZERO)
+		memset(g->model + r->off, 0, r->len);
+	else if (r->op == BLK_READ)
+		assert_memory_equal(g->model + r->off, flat, r->len);
+	s->busy = false;
+	g->under_way--;
+	more(g);
+	if (!g->under_way)
+		loop_stop(g->loop);
+}
+
+/* In one to three pieces, of any alignment. */
+static void start(struct rig *g, struct slot *s)
+{
+	static const enum blk_op ops[] = { BLK_WRITE, BLK_WRITE, BLK_READ, BLK_READ, BLK_ZERO, BLK_FLUSH };
+	uint64_t len = (rnd(g, MOST / 512) + 1) * 512, off = rnd(g, (DISK - len) / 512 + 1) * 512;
+	unsigned n = (unsigned)rnd(g, 3) + 1, skew = rnd(g, 2) ? 0 : (unsigned)rnd(g, 600);
+	uint8_t *at = s->buf + skew;
+	uint64_t left = len;
+
+	if (rnd(g, 2)) {
+		off &= ~4095ULL;
+		left = len = 4096;
+		n = 1;
+	}
+	if (meets(g, off, len))
+		return;
+	s->req = (struct blk_req){ .op = ops[rnd(g, 6)], .off = off, .len = len, .iov = s->iov,
+				   .done = done, .opaque = s };
+	if (s->req.op == BLK_FLUSH)
+		s->req.off = s->req.len = left = 0;
+	for (unsigned i = 0; i < n && left; i++) {
+		uint64_t k = i == n - 1 ? left : rnd(g, left) + 1;
+
+		s->iov[s->req.niov++] = (struct iovec){ at, k };
+		for (uint64_t j = 0; j < k && s->req.op == BLK_WRITE; j++)
+			at[j] = (uint8_t)rnd(g, 256);
+		at += k + 8;
+		left -= k;
+	}
+	s->busy = true;
+	g->left--;
+	g->under_way++;
+	blk_submit(g->blk, &s->req);
+}
+
+static void more(struct rig *g)
+{
+	for (unsigned i = 0; i < DEPTH && g->left; i++)
+		if (!g->slot[i].busy && rnd(g, 3))
+			start(g, &g->slot[i]);
+	if (g->left && !g->under_way)
+		start(g, &g->slot[0]);
+}
+
+static void test_model(void **state)
+{
+	static const enum block_cache caches[] = { BLOCK_CACHE_WRITEBACK, BLOCK_CACHE_NONE,
+						   BLOCK_CACHE_DIRECTSYNC, BLOCK_CACHE_UNSAFE };
+	struct rig *g = malloc(sizeof(*g));
+	uint8_t *all = malloc(DISK);
+
+	for (unsigned i = 0; i < 8; i++) {
+		int fd;
+
+		rig_init(g, i & 4 ? BLK_AIO_THREADS : BLK_AIO_AUTO, caches[i & 3]);
+		g->rng = i;
+		g->left = 3000;
+		more(g);
+		if (g->under_way)
+			loop_run(g->loop);
+		assert_int_equal(g->left, 0);
+		rig_fini(g);
+		fd = open(path, O_RDONLY | O_CLOEXEC);
+		assert_int_equal(pread(fd, all, DISK, 0), DISK);
+		close(fd);
+		assert_memory_equal(all, g->model, DISK);
+	}
+	free(all);
+	free(g);
+}
+
+static void note(struct blk_req *r, int ret)
+{
+	struct rig *g = r->opaque;
+
+	g->last = ret;
+	g->under_way--;
+}
+
+static void one(struct rig *g, enum blk_op op, uint64_t off, uint64_t len)
+{
+	struct slot *s = &g->slot[g->under_way];
+
+	s->iov[0] = (struct iovec){ s->buf, len };
+	s->req = (struct blk_req){ .op = op, .off = off, .len = len, .iov = s->iov, .niov = 1,
+				   .done = note, .opaque = g };
+	g->under_way++;
+	blk_submit(g->blk, &s->req);
+}
+
+/* Draining does not wait for who forgot to pull the plug. */
+static void test_drain(void **state)
+{
+	struct rig *g = malloc(sizeof(*g));
+
+	for (unsigned i = 0; i < 4; i++) {
+		rig_init(g, i & 1 ? BLK_AIO_THREADS : BLK_AIO_AUTO,
+			 i & 2 ? BLOCK_CACHE_NONE : BLOCK_CACHE_WRITEBACK);
+		blk_plug(g->blk);
+		one(g, BLK_WRITE, 4096, 8192);
+		one(g, BLK_READ, 65536, 4096);
+		blk_drain(g->blk);
+		assert_int_equal(g->under_way, 0);
+		assert_int_equal(g->last, 0);
+		blk_unplug(g->blk);
+		rig_fini(g);
+	}
+	free(g);
+}
+
+/* What the file lost since it was opened is an error, and not zeroes. */
+static void test_short(void **state)
+{
+	struct rig *g = malloc(sizeof(*g));
+
+	for (unsigned i = 0; i < 4; i++) {
+		rig_init(g, i & 1 ? BLK_AIO_THREADS : BLK_AIO_AUTO,
+			 i & 2 ? BLOCK_CACHE_NONE : BLOCK_CACHE_WRITEBACK);
+		assert_int_equal(truncate(path, DISK / 2 + 4096), 0);
+		one(g, BLK_READ, DISK / 2, 8192);
+		blk_drain(g->blk);
+		assert_int_equal(g->last, -EIO);
+		one(g, BLK_READ, DISK / 2 - 4096, 8192);
+		blk_drain(g->blk);
+		assert_int_equal(g->last, 0);
+		rig_fini(g);
+	}
+	free(g);
+}
+
+/* Asked for by name, the ring must be there. */
+static void test_wanted(void **state)
+{
+	struct block_open_opts o = { .format = "raw", .flags = BLOCK_OPEN_WRITE };
+	struct blk_config c = { .post = blk_post_loop, .aio = BLK_AIO_RING };
+	struct err err = { "" };
+
+	assert_int_equal(block_open(path, &o, &c.node, NULL), 0);
+	assert_null(blk_new(&c, &err));
+	assert_non_null(strstr(err.text, "io_uring"));
+	assert_non_null(strstr(err.text, "aio=threads"));
+	block_close(c.node);
+}
+
+static int setup(void **state)
+{
+	int fd = mkstemp(path);
+
+	return fd < 0 ? -1 : close(fd);
+}
+
+static int teardown(void **state) { return unlink(path); }
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_model), cmocka_unit_test(test_drain),
+		cmocka_unit_test(test_short), cmocka_unit_test(test_wanted),
+	};
+
+	return cmocka_run_group_tests(tests, setup, teardown);
+}
