@@ -67,6 +67,11 @@ bench: all
 torture: all
 	python3 tests/format/torture_all.py $(BUILD)/tests/format/fmt_torture $(CUTS)
 
+# Images other programs made, as Debian's packages carry them: 30 MB to fetch, once.
+check-foreign: all
+	@tools/setup.sh check
+	python3 -B tests/format/foreign.py $(BUILD)/cmd/bothy
+
 fuzz-disk: all
 	BUILD=$(BUILD) fuzz/fuzz-disk.sh $(ROUNDS)
 
@@ -85,4 +90,4 @@ clean:
 	rm -rf $(BUILD) build-asan
 
 .PHONY: all run check check-guests soak bench fuzz-cpu fuzz-devices install clean torture fuzz-disk \
-	check-kvm check-kvm-nested check-moves
+	check-kvm check-kvm-nested check-moves check-foreign

@@ -457,7 +457,7 @@ static int file_check_kind(struct block_node *n, struct file *f, struct err *err
 	if (S_ISDIR(st.st_mode))
 		return err_set(err, -EISDIR, "cannot open '%s': it is a directory", n->path);
 	if (!S_ISREG(st.st_mode) && !S_ISBLK(st.st_mode))
-		return err_set(err, -EINVAL,
+		return err_set(err, -ENOTBLK,
 			       "cannot open '%s': it is neither a file nor a block device",
 			       n->path);
 	f->blkdev = S_ISBLK(st.st_mode);

@@ -181,7 +181,7 @@ static int open_node(struct block_node *n, const struct block_open_opts *o, stru
 			err_set(err, rc, "cannot open '%s' as %s: %s", n->path, n->desc->name,
 				strerror(-rc));
 		n->desc = NULL; /* nothing to close */
-		return rc;
+		return rc == -EINVAL ? -EIO : rc; /* a bad image is no wrong argument */
 	}
 	return open_backing(n, o, err);
 }

@@ -5,8 +5,8 @@
  * after each chunk. Source: Microsoft, [MS-VHDX].
  *
  * Entries are 8 bytes in one sector and are written after the block they name, so
- * they need no log; an image whose log is not empty was cut off elsewhere, and is
- * opened for reading and writing only once its own kind has replayed it.
+ * they need no log; an image whose log is not empty was cut off elsewhere, and opening
+ * it for writing first does again what the log says (vhdx_log.c).
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -16,6 +16,7 @@
 #include "src/base/bits.h"
 #include "src/block/grains.h"
 #include "src/block/place.h"
+#include "src/block/vhdx_log.h"
 
 enum { MIB = 1 << 20, HEADER1 = 64 << 10, HEADER2 = 128 << 10, REGION1 = 192 << 10,
        REGION2 = 256 << 10, HEADER_BYTES = 4096, REGION_BYTES = 65536, META_BYTES = MIB };
@@ -53,19 +54,6 @@ struct vhdx {
 	uint8_t header[HEADER_BYTES]; /* the current one */
 	uint64_t header_off;
 };
-
-/* CRC-32C (Castagnoli), the four bytes at @at taken as zero. */
-static uint32_t crc32c(const uint8_t *p, size_t len, size_t at)
-{
-	uint32_t c = ~0u;
-
-	for (size_t i = 0; i < len; i++) {
-		c ^= i >= at && i < at + 4 ? 0 : p[i];
-		for (int b = 0; b < 8; b++)
-			c = c >> 1 ^ (c & 1 ? 0x82f63b78u : 0);
-	}
-	return ~c;
-}
 
 static struct vhdx *of(struct grains *g) { return container_of(g, struct vhdx, g); }
 
@@ -121,7 +109,7 @@ static int write_header(struct vhdx *d, struct block_node *file)
 
 	d->header_off = d->header_off == HEADER1 ? HEADER2 : HEADER1;
 	st_le64(d->header + H_SEQUENCE, ld_le64(d->header + H_SEQUENCE) + 1);
-	st_le32(d->header + H_CHECKSUM, crc32c(d->header, HEADER_BYTES, H_CHECKSUM));
+	st_le32(d->header + H_CHECKSUM, vhdx_crc32c(d->header, HEADER_BYTES, H_CHECKSUM));
 	rc = block_pwrite(file, d->header_off, d->header, HEADER_BYTES);
 	return rc ? rc : block_flush(file);
 }
@@ -152,6 +140,28 @@ static int bad(const struct block_node *n, struct err *err, const char *what)
 	return err_set(err, -EINVAL, "'%s' is not a usable VHDX image: %s", n->path, what);
 }
 
+static int replay(struct block_node *n, struct vhdx *d, struct err *err)
+{
+	const char *what;
+	int rc;
+
+	if (!n->writable)
+		return err_set(err, -EACCES, "'%s' was not closed cleanly and has a log to be played "
+					     "back, which needs writing: 'disk check --repair all' "
+					     "does it", n->path);
+	if (ld_le16(d->header + H_LOG_VERSION))
+		return bad(n, err, "its log's version is unknown");
+	rc = vhdx_log_replay(n->file, ld_le64(d->header + H_LOG_OFF), ld_le32(d->header + H_LOG_LEN),
+			     d->header + H_LOG_GUID, &what);
+	if (rc == -EINVAL)
+		return bad(n, err, what);
+	if (!rc) {
+		memset(d->header + H_LOG_GUID, 0, 16);
+		rc = write_header(d, n->file);
+	}
+	return rc ? err_set(err, rc, "cannot play back the log of '%s': %s", n->path, strerror(-rc)) : 0;
+}
+
 static int read_header(struct block_node *n, struct vhdx *d, struct err *err)
 {
 	static const uint64_t places[] = { HEADER1, HEADER2 };
@@ -164,7 +174,7 @@ static int read_header(struct block_node *n, struct vhdx *d, struct err *err)
 		if (rc)
 			return err_set(err, rc, "cannot read '%s': %s", n->path, strerror(-rc));
 		if (memcmp(h, "head", 4) ||
-		    ld_le32(h + H_CHECKSUM) != crc32c(h, sizeof(h), H_CHECKSUM))
+		    ld_le32(h + H_CHECKSUM) != vhdx_crc32c(h, sizeof(h), H_CHECKSUM))
 			continue;
 		if (any && ld_le64(h + H_SEQUENCE) <= ld_le64(d->header + H_SEQUENCE))
 			continue;
@@ -176,11 +186,7 @@ static int read_header(struct block_node *n, struct vhdx *d, struct err *err)
 		return bad(n, err, "neither of its headers is valid");
 	if (ld_le16(d->header + H_VERSION) != 1)
 		return bad(n, err, "its version is unknown");
-	if (!block_is_zero(d->header + H_LOG_GUID, 16))
-		return err_set(err, -EACCES, "'%s' was not closed cleanly and has a log to be played "
-					     "back; do that with 'qemu-img check -r all' or by opening "
-					     "it in Hyper-V", n->path);
-	return 0;
+	return block_is_zero(d->header + H_LOG_GUID, 16) ? 0 : replay(n, d, err);
 }
 
 static int read_regions(struct block_node *n, struct vhdx *d, struct err *err)
@@ -195,7 +201,7 @@ static int read_regions(struct block_node *n, struct vhdx *d, struct err *err)
 	for (size_t i = 0; i < array_size(places) && rc; i++) {
 		rc = block_pread(n->file, places[i], t, REGION_BYTES);
 		if (!rc && (memcmp(t, "regi", 4) ||
-			    ld_le32(t + 4) != crc32c(t, REGION_BYTES, 4)))
+			    ld_le32(t + 4) != vhdx_crc32c(t, REGION_BYTES, 4)))
 			rc = -EINVAL;
 	}
 	if (!rc)
@@ -423,7 +429,7 @@ static int write_regions(struct block_node *file, uint64_t bat_bytes)
 	st_le64(t + 64, OUR_META);
 	st_le32(t + 72, META_BYTES);
 	st_le32(t + 76, 1);
-	st_le32(t + 4, crc32c(t, REGION_BYTES, 4));
+	st_le32(t + 4, vhdx_crc32c(t, REGION_BYTES, 4));
 	rc = block_pwrite(file, REGION1, t, REGION_BYTES);
 	if (!rc)
 		rc = block_pwrite(file, REGION2, t, REGION_BYTES);

@@ -195,11 +195,8 @@ int vm_drive_open(struct vm_drive *d, const char *file, const char *format,
 		ret = guess_format(file, &o.format, err);
 	if (ret == 0 && !o.format)
 		o.format = "raw";
-	if (ret == 0) {
+	if (ret == 0)
 		ret = block_open(file, &o, node, err);
-		/* A bad image is no wrong use of the command line. */
-		ret = ret == -EINVAL ? -EIO : ret;
-	}
 	if ((ret == -EACCES || ret == -EROFS || ret == -EPERM) && !d->readonly)
 		err_append(err, "; with 'readonly' it need not be writable");
 	if (ret == 0 && (*node)->len == 0) {

@@ -156,10 +156,11 @@ def log_in(m, seconds=150):
     m.expect(rb"Password: ", 60)
     m.send("bothy\n")
     m.expect(PROMPT, 90, "the shell")
-    # Plain lines: no editing, no echo.
+    # Plain lines: no editing, no echo, no kernel messages of drivers that are still being
+    # loaded between those of a command.
     m.send("exec env TERM=dumb PS1='root@debian:~# ' bash --noediting --norc\n")
     m.expect(PROMPT, 60)
-    m.send("stty -echo; echo REA''DY\n")
+    m.send("dmesg -n 1; stty -echo; echo REA''DY\n")
     m.expect(rb"READY\n", 60)
     m.expect(PROMPT, 60)
 
