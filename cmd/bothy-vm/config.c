@@ -56,6 +56,7 @@ static const struct {
 	{ "translation-cache", MEMBER_U64, offsetof(struct vm_config, translation_cache_bytes) },
 	{ "trace-blocks", MEMBER_TEXT, offsetof(struct vm_config, trace_blocks) },
 	{ "perf-map", MEMBER_BOOL, offsetof(struct vm_config, perf_map) },
+	{ "host-without", MEMBER_TEXT, offsetof(struct vm_config, host_without) },
 	{ "stats", MEMBER_BOOL, offsetof(struct vm_config, stats) },
 	{ "vcpu-affinity", MEMBER_TEXT, offsetof(struct vm_config, vcpu_affinity) },
 	{ "vcpu-nice", MEMBER_UINT, offsetof(struct vm_config, vcpu_nice) },

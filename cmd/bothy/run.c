@@ -206,6 +206,7 @@ static struct json_object *describe(const struct opt_value *v, const struct link
 		(int64_t)v[CLI_RUN_TRANSLATION_CACHE].number));
 	add_text(o, "trace-blocks", v[CLI_RUN_TRACE_BLOCKS].text);
 	json_object_object_add(o, "perf-map", json_object_new_boolean(v[CLI_RUN_PERF_MAP].given));
+	add_text(o, "host-without", v[CLI_RUN_HOST_WITHOUT].text);
 	json_object_object_add(o, "stats", json_object_new_boolean(v[CLI_RUN_STATS].given));
 	if (l->serial < 0) {
 		json_object_put(s);

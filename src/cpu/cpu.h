@@ -34,11 +34,14 @@ struct apic;
  * of another one. */
 enum cpu_flush { CPU_FLUSH_ALL, CPU_FLUSH_NONGLOBAL, CPU_FLUSH_PAGE, CPU_FLUSH_SPACE };
 
-/* What a person may ask of an engine; one that translates nothing refuses the last two. */
+/* What a person may ask of an engine; one that translates nothing refuses the two for
+ * blocks and maps. */
 struct engine_options {
 	uint64_t cache_bytes;     /* translated code of all vCPUs; 0: the engine's choice */
 	const char *trace_blocks; /* a new file: what was translated, as text; or NULL */
 	bool perf_map;            /* names for perf(1) in /tmp/perf-PID.map */
+	/* For tests: as on a host without AVX, or without XSAVE too. */
+	bool without_avx, without_xsave;
 };
 
 /* One counter of an engine's; @name is static. */

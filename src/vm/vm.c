@@ -471,6 +471,7 @@ static const char *const irqchip_names[] = {
 
 static int build_cpus(struct vm *vm, struct err *err)
 {
+	const char *without = vm->cfg.host_without;
 	struct cpus_config cc = {
 		.count = vm->cfg.cpus,
 		.model = vm->cfg.model ? vm->cfg.model : "host",
@@ -479,6 +480,8 @@ static int build_cpus(struct vm *vm, struct err *err)
 			.cache_bytes = vm->cfg.translation_cache_bytes,
 			.trace_blocks = vm->cfg.trace_blocks,
 			.perf_map = vm->cfg.perf_map,
+			.without_avx = without && !strcmp(without, "avx"),
+			.without_xsave = without && !strcmp(without, "xsave"),
 		},
 		.mem = vm->mem,
 		.bus = vm->bus,

@@ -49,6 +49,7 @@ struct vm_config {
 	uint64_t translation_cache_bytes; /* 0: the engine's choice */
 	const char *trace_blocks;         /* a new file, or NULL */
 	bool perf_map;
+	const char *host_without; /* "avx" or "xsave": engine_options; or NULL */
 	bool stats;                       /* counters to the log's descriptor at the end */
 	const char *vcpu_affinity; /* as in src/cpu/placement.h, or NULL */
 	unsigned vcpu_nice;        /* 0..19 */

@@ -29,7 +29,7 @@ SAVED = ["count"]
 # that its task is busy, as a processor's does and one's that came from elsewhere. "ring3":
 # its x87 sum is another there as soon as the machine is moved, between the software engines
 # alone as well, but not on the processor below: whose fault it is has not been found out.
-NESTED_STAY = ["gates32", "paging32", "ring3", "seg32", "task32", "v86"]
+NESTED_STAY = ["gates32", "paging32", "seg32", "task32", "v86"]
 FIRMWARE = ["bios_without_disks", "bios_boots", "bios_boot_order", "bios_file"]
 # KVM has no A20 gate.
 NEVER = ["a20"]

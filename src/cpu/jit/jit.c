@@ -18,6 +18,7 @@
 #include "src/cpu/jit/emit.h"
 #include "src/cpu/x86/access.h"
 #include "src/cpu/x86/debug.h"
+#include "src/cpu/x86/host_features.h"
 #include "src/cpu/x86/vec.h"
 
 #define HEAT_SLOTS 65536u
@@ -241,7 +242,7 @@ uint32_t jit_vec_may(struct x86_cpu *c, uint32_t bit)
 		if ((c->xcr0 & 6) == 6 && c->cr4 & X86_CR4_OSXSAVE)
 			may |= JIT_VEC_AVX;
 	}
-	if (!(c->cr0 & X86_CR0_EM) && (c->fx.fcw & 0x3f) == 0x3f)
+	if (j->xsave && !(c->cr0 & X86_CR0_EM) && (c->fx.fcw & 0x3f) == 0x3f)
 		may |= JIT_VEC_X87;
 	if ((may & bit) != bit)
 		return 0;
@@ -650,6 +651,8 @@ static int jit_vcpu_init(struct vcpu *v, struct err *err)
 		r = err_set(err, -ENOMEM, "out of memory for the translator");
 		goto fail;
 	}
+	j->xsave = x86_host_has_xsave() && !v->cpus->options.without_xsave;
+	j->avx = j->xsave && x86_host_has(X86_F_AVX) && !v->cpus->options.without_avx;
 	j->interp_why = &j->stats.interp_other;
 	j->trace = v->cpus->engine_priv;
 	r = jit_cache_init(j, cache_bytes(v->cpus), err);

@@ -180,6 +180,7 @@ struct jit {
 	const uint8_t *enter, *leave, *leave_indirect, *leave_slot0, *leave_one, *call_op, *call_end, *miss,
 		*vec_load, *stale, *leave_plain;
 	bool avx;             /* the host has AVX: whole YMM registers */
+	bool xsave;           /* ... and XSAVE: x87 registers may be live */
 	struct jit_stats stats;
 	uint64_t *interp_why; /* the counter for what is interpreted now */
 	uint64_t interp_seen; /* insn_count that the counters know of */

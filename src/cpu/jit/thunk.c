@@ -118,8 +118,7 @@ static void vec_out(struct jit *j)
 	a_rr(a, 0x85, 4, H_RAX, A_REG(H_RAX));
 	none = a_jcc(a, CC_E);
 	no_x87 = jump_unless(a, OFF(jit.vec_live), JIT_VEC_X87);
-	if (j->avx)
-		x87_out(j);
+	x87_out(j);
 	a_set_rel(no_x87, a->p);
 	no_ymm = jump_unless(a, OFF(jit.vec_live), JIT_VEC_YMM);
 	for (unsigned n = 0; n < 16; n++)
@@ -354,7 +353,6 @@ static void emit_vec_load(struct jit *j)
 void jit_emit_thunks(struct jit *j)
 {
 	j->cpu->jit.host_mxcsr = 0x1f80;
-	j->avx = __builtin_cpu_supports("avx");
 	emit_enter(j);
 	emit_leave(j);
 	emit_call_op(j);

@@ -17,12 +17,14 @@ static uint32_t cpuid_word(enum cpuid_word w)
 	return w == W_7_EBX ? b : c;
 }
 
+bool x86_host_has_xsave(void) { return cpuid_word(W_1_ECX) & bit_OSXSAVE; }
+
 /* The operating system saves XMM and upper YMM state. */
 static bool host_saves_ymm(void)
 {
 	uint32_t lo, hi;
 
-	if (!(cpuid_word(W_1_ECX) & bit_OSXSAVE))
+	if (!x86_host_has_xsave())
 		return false;
 	__asm__ volatile("xgetbv" : "=a"(lo), "=d"(hi) : "c"(0));
 	return (lo & 6) == 6;

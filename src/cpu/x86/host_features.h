@@ -16,4 +16,7 @@
  */
 bool x86_host_has(enum x86_feature f);
 
+/* Are XSAVE and XRSTOR there for programs? (CPUID.1:ECX.OSXSAVE) */
+bool x86_host_has_xsave(void);
+
 #endif
