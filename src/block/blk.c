@@ -187,7 +187,7 @@ static int perform(struct block_node *n, const struct blk_req *r)
 	return !rc && r->flags & BLK_REQ_FUA ? block_flush(n) : rc;
 }
 
-void blk_run(struct block_job *job)
+static void run(struct block_job *job)
 {
 	struct blk_req *r = container_of(job, struct blk_req, job);
 	struct blk *b = r->blk;
@@ -216,7 +216,7 @@ static int64_t due(struct blk *b, const struct blk_req *r)
 
 static void start(struct blk *b, struct blk_req *r, int64_t at)
 {
-	r->job.fn = blk_run;
+	r->job.fn = run;
 	if (!at && direct_start(b, r))
 		return;
 	if (at)

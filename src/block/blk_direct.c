@@ -8,6 +8,9 @@
  *    each other's way, and the ring would wake threads of the kernel's in their place.
  *
  * Whatever does not succeed in full is done again the long way, which finds out why.
+ *
+ * While such a request is under way its place is held, and threads of the pool, all of them
+ * perhaps, wait for it. So nothing here may need one of those to go on, nor wait itself.
  */
 #include <errno.h>
 #include <limits.h>
@@ -56,7 +59,7 @@ static void write_all(struct block_job *job)
 		if (all_done(r, n))
 			blk_finish(b, r, 0);
 		else
-			blk_run(&r->job);
+			block_pool_submit(b->c.pool, &r->job);
 	}
 }
 
@@ -78,7 +81,7 @@ static void send_writer(struct blk *b)
 	b->writing |= send;
 	pthread_mutex_unlock(&b->lock);
 	if (send)
-		block_pool_submit(b->c.pool, &b->writer);
+		block_pool_submit(b->writers, &b->writer);
 }
 
 /*
@@ -140,6 +143,9 @@ int direct_init(struct blk *b, struct err *err)
 {
 	int rc = 0;
 
+	b->writers = block_pool_new(1);
+	if (!b->writers)
+		return err_set(err, -ENOMEM, "out of memory");
 	b->writer.fn = write_all;
 	b->write_tail = &b->write_head;
 	if (b->c.aio != BLK_AIO_THREADS)
@@ -147,6 +153,7 @@ int direct_init(struct blk *b, struct err *err)
 	if (!rc || b->c.aio == BLK_AIO_AUTO)
 		return 0;
 	err_append(err, "; aio=threads does without");
+	block_pool_free(b->writers);
 	return rc;
 }
 
@@ -156,6 +163,7 @@ void direct_fini(struct blk *b)
 		(void)b->c.watch(b->c.post_opaque, ring_fd(b->ring), NULL, NULL);
 	ring_free(b->ring);
 	b->ring = NULL;
+	block_pool_free(b->writers);
 }
 
 /*

@@ -30,6 +30,7 @@ struct blk {
 	unsigned plugs;    /* the owner's */
 	struct ring *ring; /* the owner's; NULL: none */
 	struct blk_req *write_head, **write_tail; /* that have their place, for one thread */
+	struct block_pool *writers; /* one at most */
 	struct block_job writer;
 	bool writing; /* the writer has been sent, and is not done */
 };
@@ -40,8 +41,6 @@ struct blk {
 void blk_deliver(struct blk *b);
 /* Any thread: @r has ended, or stops all if @rc says so. */
 void blk_finish(struct blk *b, struct blk_req *r, int rc);
-/* Does the request of this job, a struct blk_req's, on this thread. */
-void blk_run(struct block_job *job);
 /* Marks where @r is going to write. */
 void blk_note_write(struct blk *b, const struct blk_req *r);
 

@@ -170,7 +170,8 @@ def sh(m, command, seconds=60):
     m.send("%s; echo EXIT=$?=\n" % command)
     got = m.expect(rb"EXIT=(\d+)=\n", seconds, "end of '%s'" % command[:60])
     m.expect(PROMPT, 30)
-    return int(got.group(1)), m.output[begin:got.start()].decode("utf-8", "replace")
+    out = m.output[begin:got.start()].decode("utf-8", "replace")
+    return int(got.group(1)), re.sub(r"bothy-vm: .*\n", "", out)  # on the same terminal
 
 
 def is_running(m):

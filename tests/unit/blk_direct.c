@@ -223,6 +223,42 @@ static void test_drain(void **state)
 	free(g);
 }
 
+/* Requests that wait for a place must not keep from going on the one that has it: here all
+ * of the pool's threads wait. */
+static void test_waiting(void **state)
+{
+	struct rig *g = malloc(sizeof(*g));
+
+	alarm(60);
+	for (unsigned i = 0; i < 6; i++) {
+		struct block_open_opts o = { .format = "qcow2", .flags = BLOCK_OPEN_WRITE,
+					     .cache = i & 1 ? BLOCK_CACHE_NONE : BLOCK_CACHE_WRITEBACK };
+		struct block_create c = { .path = path, .len = DISK, .overwrite = true };
+		struct block_node *n;
+
+		rig_init(g, i < 4 ? BLK_AIO_AUTO : BLK_AIO_THREADS, o.cache);
+		assert_int_equal(blk_change(g->blk, NULL), 0);
+		assert_int_equal(block_create(block_format("qcow2"), &c, NULL), 0);
+		assert_int_equal(block_open(path, &o, &n, NULL), 0);
+		assert_int_equal(blk_change(g->blk, n), 0);
+		one(g, BLK_WRITE, 0, 4096);
+		blk_drain(g->blk);
+		blk_plug(g->blk);
+		one(g, i & 2 ? BLK_READ : BLK_WRITE, 0, 4096);
+		for (unsigned k = 0; k < 8; k++) /* twice as many as there are threads */
+			one(g, BLK_ZERO, 0, 4096);
+		one(g, BLK_WRITE, 0, 4096);
+		usleep(20000);
+		blk_unplug(g->blk);
+		blk_drain(g->blk);
+		assert_int_equal(g->under_way, 0);
+		assert_int_equal(g->last, 0);
+		rig_fini(g);
+	}
+	alarm(0);
+	free(g);
+}
+
 /* What the file lost since it was opened is an error, and not zeroes. */
 static void test_short(void **state)
 {
@@ -270,7 +306,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_model), cmocka_unit_test(test_drain),
-		cmocka_unit_test(test_short), cmocka_unit_test(test_wanted),
+		cmocka_unit_test(test_waiting), cmocka_unit_test(test_short), cmocka_unit_test(test_wanted),
 	};
 
 	return cmocka_run_group_tests(tests, setup, teardown);
