@@ -143,9 +143,6 @@ int direct_init(struct blk *b, struct err *err)
 {
 	int rc = 0;
 
-	b->writers = block_pool_new(1);
-	if (!b->writers)
-		return err_set(err, -ENOMEM, "out of memory");
 	b->writer.fn = write_all;
 	b->write_tail = &b->write_head;
 	if (b->c.aio != BLK_AIO_THREADS)
@@ -153,7 +150,6 @@ int direct_init(struct blk *b, struct err *err)
 	if (!rc || b->c.aio == BLK_AIO_AUTO)
 		return 0;
 	err_append(err, "; aio=threads does without");
-	block_pool_free(b->writers);
 	return rc;
 }
 
@@ -180,6 +176,10 @@ static bool memory_aligned(const struct blk_req *r, size_t align)
 static bool start_at(struct blk *b, struct blk_req *r, bool write)
 {
 	if (write && !r->place.direct) {
+		if (!b->writers)
+			b->writers = block_pool_new(1);
+		if (!b->writers)
+			return false;
 		blk_note_write(b, r);
 		add_write(b, r);
 		return true;

@@ -30,7 +30,7 @@ struct blk {
 	unsigned plugs;    /* the owner's */
 	struct ring *ring; /* the owner's; NULL: none */
 	struct blk_req *write_head, **write_tail; /* that have their place, for one thread */
-	struct block_pool *writers; /* one at most */
+	struct block_pool *writers; /* one at most; the owner's, NULL: not needed yet */
 	struct block_job writer;
 	bool writing; /* the writer has been sent, and is not done */
 };

@@ -45,6 +45,7 @@ void bitmaps_forget(struct jobs *js, struct blk *b)
 			p = &m->next;
 			continue;
 		}
+		blk_drain(m->blk);
 		blk_untrack(m->blk, m->d);
 		*p = m->next;
 		map_free(m);

@@ -32,6 +32,8 @@ int64_t block_now_ns(void)
 	return (int64_t)ts.tv_sec * NS + ts.tv_nsec;
 }
 
+static bool start_thread(struct block_pool *p);
+
 struct block_pool *block_pool_new(unsigned max_threads)
 {
 	struct block_pool *p = calloc(1, sizeof(*p));
@@ -47,7 +49,10 @@ struct block_pool *block_pool_new(unsigned max_threads)
 	pthread_condattr_destroy(&attr);
 	p->tail = &p->head;
 	p->max = max_threads < 1 ? 1 : min_of(max_threads, (unsigned)MAX_THREADS);
-	return p;
+	if (start_thread(p))
+		return p;
+	block_pool_free(p);
+	return NULL;
 }
 
 void block_pool_free(struct block_pool *p)
@@ -98,7 +103,7 @@ static struct block_job *next_job(struct block_pool *p, int64_t *wake_ns)
 	return j;
 }
 
-static bool have_thread(struct block_pool *p);
+static void have_thread(struct block_pool *p);
 
 static void *worker(void *opaque)
 {
@@ -127,8 +132,8 @@ static void *worker(void *opaque)
 		rc = pthread_cond_timedwait(&p->work, &p->lock, &ts);
 		p->idle--;
 		p->waking = false;
-		/* One thread stays while jobs wait for their time. */
-		if (rc == ETIMEDOUT && !p->head && (!p->later || p->idle))
+		/* One stays: no other may be had when there is something to do. */
+		if (rc == ETIMEDOUT && !p->head && p->threads > 1)
 			break;
 	}
 	p->threads--;
@@ -137,58 +142,52 @@ static void *worker(void *opaque)
 	return NULL;
 }
 
-/* Sees to it that some thread looks for what is ready; that one wakes the next when there
- * is more than it can take. So a burst of short jobs is one thread's work, and not the
- * waking of many. Lock held. False: there is no thread at all and none can be had. */
-static bool have_thread(struct block_pool *p)
+/* Lock held, or nobody else knows @p. */
+static bool start_thread(struct block_pool *p)
 {
 	pthread_attr_t attr;
 	sigset_t all, old;
 	pthread_t t;
 	int rc;
 
+	pthread_attr_init(&attr);
+	pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
+	sigfillset(&all); /* signals are the main thread's */
+	pthread_sigmask(SIG_SETMASK, &all, &old);
+	p->threads++;
+	rc = pthread_create(&t, &attr, worker, p);
+	p->threads -= rc != 0;
+	pthread_sigmask(SIG_SETMASK, &old, NULL);
+	pthread_attr_destroy(&attr);
+	return !rc;
+}
+
+/* Sees to it that some thread looks for what is ready; that one wakes the next when there
+ * is more than it can take. So a burst of short jobs is one thread's work, and not the
+ * waking of many. Lock held. */
+static void have_thread(struct block_pool *p)
+{
 	if (p->waking)
-		return true;
+		return;
 	if (p->idle) {
 		p->waking = true;
 		pthread_cond_signal(&p->work);
-		return true;
+	} else if (p->threads < p->max) {
+		p->waking = start_thread(p);
 	}
-	if (p->threads < p->max) {
-		pthread_attr_init(&attr);
-		pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
-		sigfillset(&all); /* signals are the main thread's */
-		pthread_sigmask(SIG_SETMASK, &all, &old);
-		rc = pthread_create(&t, &attr, worker, p);
-		pthread_sigmask(SIG_SETMASK, &old, NULL);
-		pthread_attr_destroy(&attr);
-		p->threads += !rc;
-		p->waking = !rc;
-	}
-	return p->threads;
 }
 
 void block_pool_submit(struct block_pool *p, struct block_job *job)
 {
-	struct block_job *j;
-	int64_t wake;
-
 	pthread_mutex_lock(&p->lock);
 	make_ready(p, job);
-	if (have_thread(p)) {
-		pthread_mutex_unlock(&p->lock);
-		return;
-	}
-	j = next_job(p, &wake);
+	have_thread(p);
 	pthread_mutex_unlock(&p->lock);
-	if (j)
-		j->fn(j);
 }
 
 void block_pool_submit_at(struct block_pool *p, struct block_job *job, int64_t due_ns)
 {
 	struct block_job **at;
-	bool ok;
 
 	pthread_mutex_lock(&p->lock);
 	job->due_ns = due_ns;
@@ -196,15 +195,9 @@ void block_pool_submit_at(struct block_pool *p, struct block_job *job, int64_t d
 		;
 	job->next = *at;
 	*at = job;
-	if (p->idle) {
+	if (p->idle)
 		pthread_cond_signal(&p->work); /* its time may be earlier than what it waits for */
-		ok = true;
-	} else {
-		ok = have_thread(p);
-	}
-	if (!ok)
-		*at = job->next;
+	else
+		have_thread(p);
 	pthread_mutex_unlock(&p->lock);
-	if (!ok)
-		job->fn(job);
 }

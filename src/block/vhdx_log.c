@@ -130,7 +130,8 @@ static bool find_head(const struct log *l, uint32_t *head)
 	return best;
 }
 
-static int redo_entry(struct block_node *file, const uint8_t *e)
+/* @end: where the file ends by now. Zeroes past it need no writing. */
+static int redo_entry(struct block_node *file, const uint8_t *e, uint64_t *end)
 {
 	uint64_t n = ld_le32(e + E_DESCS), data = desc_sectors(n);
 	uint8_t sector[SECTOR];
@@ -141,7 +142,9 @@ static int redo_entry(struct block_node *file, const uint8_t *e)
 		uint64_t off = ld_le64(d + 16);
 
 		if (is_zeroes(d)) {
-			rc = ld_le64(d + 8) ? block_zero(file, off, ld_le64(d + 8), true) : 0;
+			uint64_t len = off < *end ? min_of(ld_le64(d + 8), *end - off) : 0;
+
+			rc = block_zero(file, off, len, true);
 			continue;
 		}
 		/* The signature and the number stand where the descriptor keeps the data's ends. */
@@ -149,6 +152,7 @@ static int redo_entry(struct block_node *file, const uint8_t *e)
 		memcpy(sector, d + 8, 8);
 		memcpy(sector + SECTOR - 4, d + 4, 4);
 		rc = block_pwrite(file, off, sector, SECTOR);
+		*end = max_of(*end, off + SECTOR);
 	}
 	return rc;
 }
@@ -156,7 +160,7 @@ static int redo_entry(struct block_node *file, const uint8_t *e)
 static int redo(struct block_node *file, struct log *l, uint32_t head, const char **what)
 {
 	const uint8_t *e = flat(l, head, l->at[head].sectors);
-	uint64_t last = ld_le64(e + E_LAST);
+	uint64_t last = ld_le64(e + E_LAST), end = file->len;
 	int rc = 0;
 
 	if (file->len < ld_le64(e + E_FLUSHED)) {
@@ -164,7 +168,7 @@ static int redo(struct block_node *file, struct log *l, uint32_t head, const cha
 		return -EINVAL;
 	}
 	for (uint32_t s = l->at[head].tail; !rc; s = next_of(l, s)) {
-		rc = redo_entry(file, flat(l, s, l->at[s].sectors));
+		rc = redo_entry(file, flat(l, s, l->at[s].sectors), &end);
 		if (s == head)
 			break;
 	}

@@ -315,7 +315,6 @@ static int drive_init(struct vm *vm, const struct dev_item *item, struct vm_driv
 		      struct err *err)
 {
 	struct blk_config bc = {
-		.pool = vm->pool,
 		.post = blk_post_loop, .watch = blk_watch_loop, .post_opaque = vm->loop,
 		.stopped = stopped, .stopped_opaque = d,
 	};
@@ -323,6 +322,10 @@ static int drive_init(struct vm *vm, const struct dev_item *item, struct vm_driv
 
 	d->vm = vm;
 	d->id = item->id;
+	/* Its own: threads of one drive's may all wait for what this drive has under way. */
+	d->pool = bc.pool = block_pool_new(POOL_THREADS);
+	if (!d->pool)
+		return err_set(err, -ENOMEM, "no memory, or no thread, for the drives");
 	d->secret = malloc(sizeof(*d->secret));
 	if (!d->secret)
 		return err_set(err, -ENOMEM, "out of memory for the drives");
@@ -388,9 +391,6 @@ int vm_drives_init(struct vm *vm, struct err *err)
 	struct vm_drive **end = &vm->drives;
 
 	if (vm->cfg.drives.count) {
-		vm->pool = block_pool_new(POOL_THREADS);
-		if (!vm->pool)
-			return err_set(err, -ENOMEM, "out of memory for the drives");
 		vm->jobs = jobs_new(&jc, err);
 		if (!vm->jobs)
 			return -ENOMEM;
@@ -428,12 +428,10 @@ void vm_drives_fini(struct vm *vm)
 			log_error(vm->log, "drive '%s' (%s): closing it failed: %s; what was not "
 				  "flushed may be missing", d->id, d->path ? d->path : "empty",
 				  strerror(-ret));
+		block_pool_free(d->pool);
 		free(d->path);
 		free(d->secret);
 		free(d);
 	}
 	vm->drives = NULL;
-	if (vm->pool)
-		block_pool_free(vm->pool);
-	vm->pool = NULL;
 }

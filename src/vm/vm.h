@@ -166,6 +166,7 @@ struct vm_drive {
 	uint64_t max_bytes_per_s;
 	/* What came of it. */
 	struct vm *vm;
+	struct block_pool *pool;
 	struct blk *blk;
 	char *path;   /* of the medium, NULL: empty */
 	bool claimed; /* by a device */

@@ -42,7 +42,6 @@ struct vm {
 	struct log_limit fault_limit;
 	pthread_mutex_t why_lock;
 	char engine_why[400]; /* why the engine cannot go on; under why_lock */
-	struct block_pool *pool; /* threads for the drives; NULL: no drive yet */
 	struct vm_drive *drives;
 	struct jobs *jobs;       /* on them; NULL: no drive */
 	struct vm_chardev *chardevs;
