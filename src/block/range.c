@@ -4,8 +4,8 @@
 void range_set_init(struct range_set *s)
 {
 	pthread_mutex_init(&s->lock, NULL);
-	s->head = NULL;
-	s->tail = &s->head;
+	s->head = s->last = NULL;
+	s->exclusives = s->waiters = 0;
 }
 
 void range_set_fini(struct range_set *s)
@@ -18,13 +18,36 @@ static bool conflicts(const struct range *a, const struct range *b)
 	return a->start < b->end && b->start < a->end && (a->exclusive || b->exclusive);
 }
 
-/* Does anyone who came before @r stand in its way? */
-static bool blocked(const struct range_set *s, const struct range *r)
+/* Does anyone who came before @r stand in its way? Those behind @r are in the list only if
+ * it is: @end says where to stop. */
+static bool blocked(const struct range_set *s, const struct range *r, const struct range *end)
 {
-	for (const struct range *o = s->head; o && o != r; o = o->next)
+	if (!r->exclusive && !s->exclusives)
+		return false;
+	for (const struct range *o = s->head; o != end; o = o->next)
 		if (conflicts(o, r))
 			return true;
 	return false;
+}
+
+static void append(struct range_set *s, struct range *r)
+{
+	r->next = NULL;
+	r->prev = s->last;
+	if (s->last)
+		s->last->next = r;
+	else
+		s->head = r;
+	s->last = r;
+	s->exclusives += r->exclusive;
+}
+
+static void fill(struct range *r, uint64_t start, uint64_t end, bool exclusive)
+{
+	r->start = start;
+	r->end = end;
+	r->exclusive = exclusive;
+	r->waiting = false;
 }
 
 bool range_try_lock(struct range_set *s, struct range *r, uint64_t start, uint64_t end,
@@ -32,37 +55,28 @@ bool range_try_lock(struct range_set *s, struct range *r, uint64_t start, uint64
 {
 	bool got;
 
-	r->start = start;
-	r->end = end;
-	r->exclusive = exclusive;
-	r->waiting = false;
-	r->next = NULL;
+	fill(r, start, end, exclusive);
 	pthread_mutex_lock(&s->lock);
-	got = !blocked(s, r);
-	if (got) {
-		*s->tail = r;
-		s->tail = &r->next;
-	}
+	got = !blocked(s, r, NULL);
+	if (got)
+		append(s, r);
 	pthread_mutex_unlock(&s->lock);
 	return got;
 }
 
 void range_lock(struct range_set *s, struct range *r, uint64_t start, uint64_t end, bool exclusive)
 {
-	r->start = start;
-	r->end = end;
-	r->exclusive = exclusive;
-	r->waiting = false;
-	r->next = NULL;
+	fill(r, start, end, exclusive);
 	pthread_mutex_lock(&s->lock);
-	*s->tail = r;
-	s->tail = &r->next;
-	if (blocked(s, r)) {
+	append(s, r);
+	if (blocked(s, r, r)) {
 		pthread_cond_init(&r->wake, NULL);
 		r->waiting = true;
+		s->waiters++;
 		do
 			pthread_cond_wait(&r->wake, &s->lock);
-		while (blocked(s, r));
+		while (blocked(s, r, r));
+		s->waiters--;
 		r->waiting = false;
 		pthread_cond_destroy(&r->wake);
 	}
@@ -71,15 +85,17 @@ void range_lock(struct range_set *s, struct range *r, uint64_t start, uint64_t e
 
 void range_unlock(struct range_set *s, struct range *r)
 {
-	struct range **p;
-
 	pthread_mutex_lock(&s->lock);
-	for (p = &s->head; *p != r; p = &(*p)->next)
-		;
-	*p = r->next;
-	if (!*p)
-		s->tail = p;
-	for (struct range *o = r->next; o; o = o->next)
+	if (r->prev)
+		r->prev->next = r->next;
+	else
+		s->head = r->next;
+	if (r->next)
+		r->next->prev = r->prev;
+	else
+		s->last = r->prev;
+	s->exclusives -= r->exclusive;
+	for (struct range *o = s->waiters ? r->next : NULL; o; o = o->next)
 		if (o->waiting && conflicts(o, r))
 			pthread_cond_signal(&o->wake);
 	pthread_mutex_unlock(&s->lock);

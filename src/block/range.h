@@ -11,16 +11,17 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-struct range { /* lives on the holder's stack */
+struct range { /* lives with the holder */
 	uint64_t start, end; /* end is exclusive */
 	bool exclusive, waiting;
-	struct range *next;
+	struct range *prev, *next;
 	pthread_cond_t wake;
 };
 
 struct range_set {
 	pthread_mutex_t lock;
-	struct range *head, **tail; /* in order of arrival */
+	struct range *head, *last; /* in order of arrival */
+	unsigned exclusives, waiters; /* in the list; while there are none nobody looks along it */
 };
 
 void range_set_init(struct range_set *s);
