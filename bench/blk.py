@@ -20,6 +20,7 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 ROOT = os.path.dirname(HERE)
 sys.path.insert(0, os.path.join(ROOT, "tests", "guest"))
 from machine import Failure, Machine, Runner, cpio, prepared_guest  # noqa: E402
+from pages import in_single_pages  # noqa: E402
 
 JOBS = {  # name: (fio's arguments, what is compared: requests or bytes a second)
     "randread-1": ("--rw=randread --bs=4k --iodepth=1", "iops"),
@@ -161,20 +162,6 @@ def table(systems):
             if "tcg" in columns:
                 cells.append("%.2f" % (systems[c][job] / systems["tcg"][job]) if both else "-")
         print("%-14s" % job + "".join("%14s" % c for c in cells))
-
-
-def in_single_pages(path):
-    """The host's cache holds the file page by page: what was written or read in large pieces
-    is kept in large pieces, and small writes into those take the host longer."""
-    fd = os.open(path, os.O_RDWR)
-    try:
-        os.fsync(fd)
-        os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
-        os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_RANDOM)
-        for at in range(0, os.fstat(fd).st_size, 4096):
-            os.pread(fd, 1, at)
-    finally:
-        os.close(fd)
 
 
 def parse():

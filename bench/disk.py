@@ -22,6 +22,8 @@ import sys
 import tempfile
 import time
 
+from pages import in_single_pages
+
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 BOTHY = ROOT / os.environ.get("BUILD", "build") / "cmd" / "bothy"
 MIB = 1 << 20
@@ -153,14 +155,14 @@ class Bench:
             return
         d, size = self.d, 256 * MIB
         raw, qc, new = d / "r.raw", d / "r.qcow2", d / "n.qcow2"
-        # Both filled by a guest's writes, so that the host's cache holds them alike.
         run([BOTHY, "disk", "create", qc, str(size)])
         with open(raw, "wb") as f:
             f.truncate(size)
         for image, fmt in ((qc, "qcow2"), (raw, "raw")):
             run([BOTHY, "disk", "bench", image, "--format", fmt, "--write", "--block-size", "65536",
                  "--count", str(size // 65536), "--depth", "1"])
-        os.sync()
+        for image in (qc, raw):
+            in_single_pages(image)
 
         def rates(*fns):
             """Side by side in each turn: the median of the ratios says more than that of each."""

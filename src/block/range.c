@@ -3,7 +3,13 @@
 
 void range_set_init(struct range_set *s)
 {
-	pthread_mutex_init(&s->lock, NULL);
+	pthread_mutexattr_t a;
+
+	/* Held for moments only: who finds it taken had better look again than sleep. */
+	pthread_mutexattr_init(&a);
+	pthread_mutexattr_settype(&a, PTHREAD_MUTEX_ADAPTIVE_NP);
+	pthread_mutex_init(&s->lock, &a);
+	pthread_mutexattr_destroy(&a);
 	s->head = s->last = NULL;
 	s->exclusives = s->waiters = 0;
 }
