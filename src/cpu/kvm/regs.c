@@ -397,8 +397,12 @@ int kvm_store(struct kvm_vcpu *k, struct err *err)
 {
 	struct x86_cpu *c = k->v->x86;
 	struct kvm_regs r;
-	int ret = kvm_ioctl(k->fd, KVM_GET_REGS, &r);
+	/* First of all: an INIT or SIPI that waits is taken in by asking for this, and
+	 * changes what is asked for next. */
+	int ret = mp_store(k);
 
+	if (ret == 0)
+		ret = kvm_ioctl(k->fd, KVM_GET_REGS, &r);
 	if (ret == 0) {
 		regs_in(c, &r);
 		ret = sregs_store(k);
@@ -407,8 +411,6 @@ int kvm_store(struct kvm_vcpu *k, struct err *err)
 		ret = fpu_store(k);
 	if (ret == 0)
 		ret = debug_store(k);
-	if (ret == 0)
-		ret = mp_store(k);
 	if (ret == 0) {
 		kvm_msrs_store(k);
 		ret = events_store(k);
