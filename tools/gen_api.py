@@ -115,7 +115,8 @@ def gen_opts_c(api, key, prefix):
                        f"\t  {cstr(opt['help'])},\n"
                        f"\t  {lo}ull, {hi}ull, {unit}ull, "
                        f"{'true' if opt.get('required') else 'false'}, "
-                       f"{'true' if opt.get('repeat') else 'false'} }},")
+                       f"{'true' if opt.get('repeat') else 'false'}, "
+                       f"{cstr('|'.join(opt['choices']) if opt.get('exact') else None)} }},")
         out += ["};", ""]
     out.append(f"const struct cmd_desc {low}_commands[{prefix}_COMMANDS] = {{")
     for cmd in api[key]:

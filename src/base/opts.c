@@ -74,6 +74,18 @@ static int unknown(const struct cmd_desc *cmd, const char *name, struct err *err
 		       cmd->name);
 }
 
+static bool is_one_of(const char *word, const char *words)
+{
+	size_t n = strlen(word), k;
+
+	for (; *words; words += k + (words[k] == '|')) {
+		k = strcspn(words, "|");
+		if (k == n && !strncmp(words, word, n))
+			return true;
+	}
+	return false;
+}
+
 static int convert(const struct opt_desc *o, struct opt_value *v, struct err *err)
 {
 	char lo[32], hi[32];
@@ -85,6 +97,8 @@ static int convert(const struct opt_desc *o, struct opt_value *v, struct err *er
 		ret = parse_uint(v->text, &v->number, err);
 	else if (o->type == OPT_PATH && !*v->text)
 		ret = err_set(err, -EINVAL, "the name is empty; give a file");
+	else if (o->type == OPT_TEXT && o->only && !is_one_of(v->text, o->only))
+		ret = err_set(err, -EINVAL, "'%s' is none of %s", v->text, o->only);
 	if (ret < 0)
 		return err_prefix(err, ret, "--%s", o->name);
 	if (o->type == OPT_UINT && (v->number < o->min || v->number > o->max))

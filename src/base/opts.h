@@ -25,6 +25,7 @@ struct opt_desc {
 	uint64_t unit_bytes; /* OPT_SIZE: what a bare number counts */
 	bool required;
 	bool repeat; /* may be given several times */
+	const char *only; /* OPT_TEXT: the words that it may be, "a|b|c"; NULL: the command looks */
 };
 
 struct cmd_desc {

@@ -32,6 +32,9 @@ def test_bad_input(folder, echo):
     refuse(start + ["--translation-cache", "1M", "--cpus", "8"], 2, "--translation-cache",
            "8 virtual CPUs", "4 MiB")
     refuse(start + ["--trace-blocks"], 2, "--trace-blocks")
+    refuse(start + ["--host-without", "sse"], 2, "--host-without", "avx|xsave")
+    refuse(["disk", "bench", echo, "--aio", "nobody"], 2, "--aio", "auto|io_uring|threads")
+    refuse(["disk", "bench", echo, "--cache", "some"], 2, "--cache", "writeback")
     (folder / "there").write_text("keep me")
     refuse(start + ["--trace-blocks", "there"], 2, "'there' exists already")
     check((folder / "there").read_text() == "keep me", "the file was touched")
