@@ -251,13 +251,22 @@ static int try_falloc(struct file *f, int mode, unsigned long req, atomic_bool *
 		      uint64_t off, uint64_t len)
 {
 	uint64_t range[2] = { off, len };
-	int rc;
+	struct range hold;
+	int rc, e;
 
 	if (atomic_load(cannot) || (f->blkdev && (off | len) % 4096))
 		return 1;
+	/* Not between the reading and the writing of a block that somebody merges into. */
+	if (f->direct)
+		range_lock(&f->merges, &hold, align_down(off, f->align),
+			   align_up(off + len, f->align), false);
 	do
 		rc = f->blkdev ? ioctl(f->fd, req, range) : fallocate(f->fd, mode, off, len);
 	while (rc < 0 && errno == EINTR);
+	e = errno;
+	if (f->direct)
+		range_unlock(&f->merges, &hold);
+	errno = e;
 	if (!rc)
 		return 0;
 	if (!unsupported(errno) && errno != EINVAL)
