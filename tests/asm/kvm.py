@@ -20,8 +20,8 @@ ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)
 # locked accesses across a page's end lose updates once there are two processors ("smp").
 ANYWHERE = ["board", "count", "ladder", "mmio", "pcid", "reset", "ring3", "timers"]
 ONE_CPU = ["smp"]
-# Moved about as well, "reset" nowhere: it ends what was saved before it. Not "board": where KVM cannot set the TSC, delays that are
-# measured by it end early.
+# Moved about as well. Not "board": where KVM cannot set the TSC, delays that are measured
+# by it end early. "reset" nowhere: it ends what was saved before it.
 MOVED = ["count", "ladder", "mmio", "pcid", "ring3", "timers"]
 # Saved and restored fifty times.
 SAVED = ["count"]
