@@ -118,7 +118,9 @@ struct vcpu {
 	_Atomic uint8_t sipi_vector;
 	int64_t poll_ns; /* how long it polls when it halts, before it sleeps */
 	struct cpu_stop stop; /* guest_debug.h: its thread's while it runs */
-	bool held;            /* under the gate's lock: the debugger lets others run */
+	/* Under the gate's lock: the debugger lets others run; lets it run, and it has not
+	 * begun to. */
+	bool held, due;
 	int64_t window_ns, window_cpu_ns; /* since when it is watched for idleness; its time then */
 	void *engine_priv;
 };

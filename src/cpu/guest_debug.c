@@ -148,7 +148,7 @@ void cpus_debug_end(struct cpus *s)
 		v->x86->debug_ran = false;
 		v->x86->debug_hit = 0;
 		v->stop = (struct cpu_stop){ CPU_STOP_NONE };
-		v->held = false;
+		v->held = v->due = false;
 	}
 	pthread_mutex_unlock(&s->gate);
 	if (any)
@@ -175,6 +175,7 @@ void cpus_debug_go(struct cpus *s, const enum cpu_go *how)
 		struct x86_cpu *c = v->x86;
 
 		v->held = how[n] == CPU_GO_HOLD;
+		v->due = !v->held;
 		if (v->held)
 			continue; /* what it stopped for is still so */
 		c->debug &= ~(X86_DEBUG_STEP | X86_DEBUG_PASS);
@@ -200,7 +201,8 @@ bool cpus_debug_pending(const struct cpus *s)
 
 bool cpus_debug_stopped(struct cpus *s, unsigned *vcpu, struct cpu_stop *stop)
 {
-	for (unsigned n = 0; n < s->count; n++) {
+	for (unsigned turn = 1; turn <= s->count; turn++) {
+		unsigned n = (s->debug.last + turn) % s->count;
 		struct cpu_stop *v = &s->vcpu[n].stop;
 
 		if (v->why == CPU_STOP_NONE || v->told)
@@ -208,6 +210,7 @@ bool cpus_debug_stopped(struct cpus *s, unsigned *vcpu, struct cpu_stop *stop)
 		v->told = true;
 		if (v->why == CPU_STOP_POINT && !find(s, &v->point))
 			continue;
+		s->debug.last = n;
 		*vcpu = n;
 		*stop = *v;
 		return true;

@@ -52,6 +52,7 @@ enum cpu_go { CPU_GO, CPU_GO_STEP, CPU_GO_HOLD };
 struct cpus_debug {
 	struct cpu_point point[CPU_POINTS_MAX];
 	unsigned count;
+	unsigned last; /* the vCPU whose stop was told last: the others come before it */
 };
 
 /*
@@ -66,11 +67,14 @@ void cpus_debug_clear(struct cpus *s, struct cpu_point p);
 /* Nobody debugs any more: no points, no steps, no vCPU held. */
 void cpus_debug_end(struct cpus *s);
 /* From the next cpus_resume() on. @how: one for each vCPU. Stops that were not told are
- * forgotten: breakpoints and steps come again. */
+ * forgotten: breakpoints and steps come again. The vCPU that stopped last runs when all
+ * others have begun to, or they might never: it can be back at its breakpoint before
+ * their threads are awake. */
 void cpus_debug_go(struct cpus *s, const enum cpu_go *how);
 /* Has a vCPU stopped that nobody was told of? */
 bool cpus_debug_pending(const struct cpus *s);
-/* Tells of one; false: none. Of a point that was cleared meanwhile nothing is told. */
+/* Tells of one; false: none. Of a point that was cleared meanwhile nothing is told. Those
+ * that stop again and again are told of in turn. */
 bool cpus_debug_stopped(struct cpus *s, unsigned *vcpu, struct cpu_stop *stop);
 /* Can @e have all points that are set? -ENOSPC with the reason. */
 int must_check cpus_debug_fits(const struct cpus *s, const struct engine_desc *e, struct err *err);

@@ -71,11 +71,32 @@ static void ask_all_to_leave(struct cpus *s, const struct vcpu *but)
 			vcpu_request(&s->vcpu[n], X86_REQ_EXIT);
 }
 
-/* Both with s->gate held. */
+/* These with s->gate held. */
+
+/* It stopped last for a debugger, and another has not had its turn since. */
+static bool goes_last(const struct cpus *s, const struct vcpu *v)
+{
+	if (!v->due || v->index != s->debug.last)
+		return false;
+	for (unsigned n = 0; n < s->count; n++)
+		if (s->vcpu[n].due && n != v->index)
+			return true;
+	return false;
+}
+
 static void wait_open_locked(struct cpus *s, const struct vcpu *v)
 {
-	while ((s->paused || s->exclusive || v->held) && !s->stopping)
+	while ((s->paused || s->exclusive || v->held || goes_last(s, v)) && !s->stopping)
 		pthread_cond_wait(&s->gate_changed, &s->gate);
+}
+
+static void enter_locked(struct cpus *s, struct vcpu *v)
+{
+	s->inside++;
+	if (unlikely(v->due)) {
+		v->due = false;
+		pthread_cond_broadcast(&s->gate_changed);
+	}
 }
 
 static void leave_locked(struct cpus *s)
@@ -299,7 +320,7 @@ static void *vcpu_main(void *opaque)
 		 * request would be lost. */
 		atomic_fetch_and(&c->request, ~(uint32_t)X86_REQ_EXIT);
 		if (!stop)
-			s->inside++;
+			enter_locked(s, v);
 		pthread_mutex_unlock(&s->gate);
 		if (stop)
 			break;
