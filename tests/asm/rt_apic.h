@@ -55,7 +55,8 @@ static inline bool wait_count(volatile u64 *count, u64 want, unsigned ms)
 #ifdef __x86_64__
 #define SMP_MAX 8
 /* rt_smp.c: starts every other processor; each runs what smp_run() hands out
- * and spins, interrupts enabled, in between. Returns how many there are in all. */
+ * and spins for a moment and halts, interrupts enabled, in between. Returns how many
+ * there are in all. */
 extern volatile u32 smp_count;
 unsigned smp_start(void);
 /* fn(index) on processor @index (1..), not waiting; smp_wait(): all idle again. */

@@ -8,6 +8,23 @@ u32 smp_apic_id[SMP_MAX];
 u8 smp_stacks[SMP_MAX][16384] __attribute__((aligned(16)));
 static void (*volatile work[SMP_MAX])(unsigned index);
 
+#define WAKE 0x5e
+
+static void on_wake(struct rt_regs *r) { eoi(); }
+
+/* Spins a little, and then halts: where the host has fewer processors than this machine,
+ * those with work would share theirs with one that has none. */
+static void idle(unsigned index)
+{
+	for (unsigned i = 0; i < 5000 && !work[index]; i++)
+		pause_();
+	cli();
+	if (work[index])
+		sti();
+	else
+		asm volatile("sti; hlt" ::: "memory");
+}
+
 _Noreturn void smp_main(unsigned index);
 _Noreturn void smp_main(unsigned index)
 {
@@ -19,7 +36,7 @@ _Noreturn void smp_main(unsigned index)
 			work[index](index);
 			work[index] = NULL;
 		}
-		pause_();
+		idle(index);
 	}
 }
 
@@ -27,6 +44,7 @@ unsigned smp_start(void)
 {
 	u32 seen = 0;
 
+	rt_handle(WAKE, on_wake);
 	apic_on();
 	smp_cr3 = rd_cr3();
 	smp_apic_id[0] = apic_rd(APIC_ID) >> 24;
@@ -49,6 +67,7 @@ unsigned smp_start(void)
 void smp_run(unsigned index, void (*fn)(unsigned index))
 {
 	work[index] = fn;
+	apic_icr(smp_apic_id[index], 0x4000 | WAKE);
 }
 
 bool smp_wait(void)
