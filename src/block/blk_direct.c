@@ -47,29 +47,62 @@ static struct blk_req *next_write(struct blk *b)
 	return r;
 }
 
+static bool place(struct blk *b, struct blk_req *r)
+{
+	return !block_place(b->c.node, r->off, r->len, r->op == BLK_WRITE, &r->place);
+}
+
+/* It had no place when it came, but may by now: what it is next to was under way then. */
+static bool place_late(struct blk *b, struct blk_req *r)
+{
+	if (!r->late)
+		return true;
+	r->late = false;
+	if (!place(b, r))
+		return false;
+	if (r->place.direct) {
+		(void)block_unplace(&r->place, false);
+		return false;
+	}
+	blk_note_write(b, r);
+	return true;
+}
+
 static void write_all(struct block_job *job)
 {
 	struct blk *b = container_of(job, struct blk, writer);
 	struct blk_req *r;
 
 	while ((r = next_write(b))) {
-		ssize_t n = pwritev(r->place.fd, r->iov, (int)r->niov, (off_t)r->place.off);
+		ssize_t n;
 
-		block_unplace(&r->place);
-		if (all_done(r, n))
+		if (!place_late(b, r)) {
+			block_pool_submit(b->c.pool, &r->job);
+			continue;
+		}
+		n = pwritev(r->place.fd, r->iov, (int)r->niov, (off_t)r->place.off);
+		if (!block_unplace(&r->place, all_done(r, n)) && all_done(r, n))
 			blk_finish(b, r, 0);
 		else
 			block_pool_submit(b->c.pool, &r->job);
 	}
 }
 
-static void add_write(struct blk *b, struct blk_req *r)
+/* @late: it has no place yet; false, and it is not added, if the writer has nothing to do. */
+static bool add_write(struct blk *b, struct blk_req *r, bool late)
 {
+	bool added;
+
 	pthread_mutex_lock(&b->lock);
-	r->next = NULL;
-	*b->write_tail = r;
-	b->write_tail = &r->next;
+	added = !late || b->writing || b->write_head;
+	if (added) {
+		r->late = late;
+		r->next = NULL;
+		*b->write_tail = r;
+		b->write_tail = &r->next;
+	}
 	pthread_mutex_unlock(&b->lock);
+	return added;
 }
 
 static void send_writer(struct blk *b)
@@ -92,8 +125,7 @@ static void ring_done(struct ring_op *op, int res)
 	struct blk_req *r = container_of(op, struct blk_req, ring);
 	struct blk *b = r->blk;
 
-	block_unplace(&r->place);
-	if (!all_done(r, res)) {
+	if (block_unplace(&r->place, all_done(r, res)) || !all_done(r, res)) {
 		block_pool_submit(b->c.pool, &r->job);
 		return;
 	}
@@ -181,8 +213,7 @@ static bool start_at(struct blk *b, struct blk_req *r, bool write)
 		if (!b->writers)
 			return false;
 		blk_note_write(b, r);
-		add_write(b, r);
-		return true;
+		return add_write(b, r, false);
 	}
 	if (!b->ring || !memory_aligned(r, r->place.align))
 		return false;
@@ -198,10 +229,13 @@ bool direct_start(struct blk *b, struct blk_req *r)
 	bool write = r->op == BLK_WRITE;
 
 	if (!b->c.node || (r->op != BLK_READ && !write) || r->flags & BLK_REQ_FUA ||
-	    r->niov > IOV_MAX || block_place(b->c.node, r->off, r->len, write, &r->place))
+	    r->niov > IOV_MAX)
 		return false;
-	if (!start_at(b, r, write)) {
-		block_unplace(&r->place);
+	if (!place(b, r)) {
+		if (!write || !add_write(b, r, true))
+			return false;
+	} else if (!start_at(b, r, write)) {
+		(void)block_unplace(&r->place, false);
 		return false;
 	}
 	if (!b->plugs)

@@ -213,7 +213,7 @@ static int file_place(struct block_node *n, uint64_t off, size_t len, bool write
 	p->off = off;
 	p->direct = f->direct;
 	p->align = f->direct ? f->align : 1;
-	return f->direct && write ? block_place_hold(p, &f->merges, off, off + len) : 0;
+	return f->direct && write ? block_place_hold(p, &f->merges, off, off + len, false) : 0;
 }
 
 static int file_flush(struct block_node *n)

@@ -285,7 +285,7 @@ int grains_place(struct grains *g, uint64_t off, size_t len, bool write, struct 
 	int rc;
 
 	rc = block_place_hold(p, &g->ranges, align_down(off, g->block_bytes),
-			      align_up(off + len, g->block_bytes));
+			      align_up(off + len, g->block_bytes), false);
 	if (!rc && write && !g->touched)
 		rc = -EAGAIN;
 	if (!rc && !fastmap_get(&g->fast, off, len, &r))

@@ -3,13 +3,20 @@
 
 #include <errno.h>
 
-int block_place_hold(struct block_place *p, struct range_set *s, uint64_t start, uint64_t end)
+int block_place_hold(struct block_place *p, struct range_set *s, uint64_t start, uint64_t end,
+		     bool exclusive)
 {
 	if (p->nholds == PLACE_HOLDS ||
-	    !range_try_lock(s, &p->holds[p->nholds].range, start, end, false))
+	    !range_try_lock(s, &p->holds[p->nholds].range, start, end, exclusive))
 		return -EAGAIN;
 	p->holds[p->nholds++].set = s;
 	return 0;
+}
+
+void block_place_unhold(struct block_place *p)
+{
+	p->nholds--;
+	range_unlock(p->holds[p->nholds].set, &p->holds[p->nholds].range);
 }
 
 int block_place_below(struct block_node *n, uint64_t off, size_t len, bool write,
@@ -25,16 +32,18 @@ int block_place(struct block_node *n, uint64_t off, size_t len, bool write, stru
 	int rc;
 
 	p->nholds = 0;
+	p->settle = NULL;
 	rc = block_place_below(n, off, len, write, p);
-	if (rc)
-		block_unplace(p);
+	while (rc && p->nholds)
+		block_place_unhold(p);
 	return rc;
 }
 
-void block_unplace(struct block_place *p)
+int block_unplace(struct block_place *p, bool written)
 {
-	while (p->nholds) {
-		p->nholds--;
-		range_unlock(p->holds[p->nholds].set, &p->holds[p->nholds].range);
-	}
+	int rc = p->settle ? p->settle(p, written) : 0;
+
+	while (p->nholds)
+		block_place_unhold(p);
+	return rc;
 }

@@ -5,6 +5,7 @@
  *
  * While a place is held nothing else gets that piece of the file: what the formats
  * would hold during a call of theirs is held instead by the place, until block_unplace().
+ * What is written may have got its place just now; the tables learn of it then.
  */
 #ifndef BOTHY_BLOCK_PLACE_H
 #define BOTHY_BLOCK_PLACE_H
@@ -19,6 +20,11 @@ struct block_place {
 	uint64_t off; /* in its file; all of the bytes in a row from there */
 	bool direct;  /* past the host's page cache */
 	size_t align; /* of memory: what the file asks for, 1: anything goes */
+	/* What the format has to do once the bytes are there, or are known not to come. May
+	 * take as long as storage does. NULL: nothing. */
+	int (*settle)(struct block_place *p, bool written);
+	struct block_node *node; /* settle's, with what it was given for whole clusters */
+	uint64_t guest, host, bytes;
 	unsigned nholds;
 	struct {
 		struct range_set *set;
@@ -26,19 +32,22 @@ struct block_place {
 	} holds[PLACE_HOLDS];
 };
 
-/* All of [@off, @off + @len), allocated and plain; for writing, too, only where the tables
- * need no change for it. -EAGAIN: it is not so simple, or something would have to be
- * waited for; nothing is held then. Any thread. */
+/* All of [@off, @off + @len), plain; for reading, allocated. -EAGAIN: it is not so simple, or
+ * something would have to be waited for; nothing is held then. Any thread. */
 int must_check block_place(struct block_node *n, uint64_t off, size_t len, bool write,
 			   struct block_place *p);
-void block_unplace(struct block_place *p);
+/* @written: for a place to write, whether all of the bytes were. -errno: they are nowhere, as
+ * if nothing had been written. */
+int block_unplace(struct block_place *p, bool written);
 
 /* ---- for formats ---- */
 
-/* Holds [@start, @end) of @s, shared, until the place is given up. -EAGAIN where it would
- * have to wait, or where a place has enough holds. */
+/* Holds [@start, @end) of @s until the place is given up. -EAGAIN where it would have to
+ * wait, or where a place has enough holds. */
 int must_check block_place_hold(struct block_place *p, struct range_set *s, uint64_t start,
-				uint64_t end);
+				uint64_t end, bool exclusive);
+/* Gives up what was held last. */
+void block_place_unhold(struct block_place *p);
 /* The same question to a node below, with the same place. */
 int must_check block_place_below(struct block_node *n, uint64_t off, size_t len, bool write,
 				 struct block_place *p);

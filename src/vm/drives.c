@@ -347,9 +347,11 @@ static int drive_init(struct vm *vm, const struct dev_item *item, struct vm_driv
 	bc.max_iops = d->max_iops;
 	bc.max_bytes_per_s = d->max_bytes_per_s;
 	d->blk = blk_new(&bc, err);
-	if (!d->blk && bc.node)
+	if (d->blk)
+		return 0;
+	if (bc.node)
 		block_close(bc.node);
-	return d->blk ? 0 : -ENOMEM;
+	return err_prefix(err, -ENOMEM, "drive '%s'", d->id);
 }
 
 /* A tray has moved, by the guest's doing or a person's. */

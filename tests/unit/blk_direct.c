@@ -29,6 +29,8 @@ struct rig {
 	struct slot slot[DEPTH];
 	unsigned left, under_way;
 	uint64_t rng;
+	bool in_a_row; /* every other request where the one before it ended */
+	uint64_t next;
 	int last;
 	uint8_t model[DISK];
 };
@@ -127,8 +129,11 @@ static void start(struct rig *g, struct slot *s)
 		left = len = 4096;
 		n = 1;
 	}
+	if (g->in_a_row && rnd(g, 2))
+		off = g->next + len <= DISK ? g->next : 0;
 	if (meets(g, off, len))
 		return;
+	g->next = off + len;
 	s->req = (struct blk_req){ .op = ops[rnd(g, 6)], .off = off, .len = len, .iov = s->iov,
 				   .done = done, .opaque = s };
 	if (s->req.op == BLK_FLUSH)
@@ -179,6 +184,47 @@ static void test_model(void **state)
 		assert_int_equal(pread(fd, all, DISK, 0), DISK);
 		close(fd);
 		assert_memory_equal(all, g->model, DISK);
+	}
+	free(all);
+	free(g);
+}
+
+/* A disk that grows meanwhile: clusters that are written for the first time, in parts and in
+ * whole, and again. */
+static void test_model_qcow2(void **state)
+{
+	static const char *const sizes[] = { "cluster_size=4096", "cluster_size=65536" };
+	struct rig *g = malloc(sizeof(*g));
+	uint8_t *all = malloc(DISK);
+
+	for (unsigned i = 0; i < 8; i++) {
+		struct block_open_opts o = { .format = "qcow2", .flags = BLOCK_OPEN_WRITE,
+					     .cache = i & 2 ? BLOCK_CACHE_UNSAFE : BLOCK_CACHE_WRITEBACK };
+		struct block_create c = { .path = path, .len = DISK, .overwrite = true,
+					  .opts = &sizes[i & 1], .nopts = 1 };
+		struct block_check found = { .errors = 0 };
+		struct block_node *n;
+
+		rig_init(g, BLK_AIO_AUTO, o.cache);
+		assert_int_equal(blk_change(g->blk, NULL), 0);
+		assert_int_equal(block_create(block_format("qcow2"), &c, NULL), 0);
+		assert_int_equal(block_open(path, &o, &n, NULL), 0);
+		assert_int_equal(blk_change(g->blk, n), 0);
+		g->in_a_row = i & 4;
+		g->rng = 100 + i;
+		g->left = 1500;
+		more(g);
+		if (g->under_way)
+			loop_run(g->loop);
+		assert_int_equal(g->left, 0);
+		rig_fini(g);
+		o.flags = 0;
+		assert_int_equal(block_open(path, &o, &n, NULL), 0);
+		assert_int_equal(block_pread(n, 0, all, DISK), 0);
+		assert_memory_equal(all, g->model, DISK);
+		assert_int_equal(n->desc->check(n, 0, &found, NULL), 0);
+		assert_true(!found.errors && !found.leaks);
+		assert_int_equal(block_close(n), 0);
 	}
 	free(all);
 	free(g);
@@ -341,7 +387,7 @@ static int teardown(void **state) { return unlink(path); }
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_model), cmocka_unit_test(test_drain),
+		cmocka_unit_test(test_model), cmocka_unit_test(test_model_qcow2), cmocka_unit_test(test_drain),
 		cmocka_unit_test(test_waiting), cmocka_unit_test(test_beside),
 		cmocka_unit_test(test_short), cmocka_unit_test(test_wanted),
 	};

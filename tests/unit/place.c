@@ -83,7 +83,7 @@ static bool has_place(struct block_node *n, uint64_t off, size_t len, bool write
 
 	if (block_place(n, off, len, write, &p))
 		return false;
-	block_unplace(&p);
+	assert_int_equal(block_unplace(&p, false), 0);
 	return true;
 }
 
@@ -112,13 +112,13 @@ static void test_bytes(void **state)
 		}
 		assert_int_equal(block_place(n, 3 * MIB + 1024, 512, false, &p), 0);
 		assert_int_equal(pread(p.fd, got, 512, (off_t)p.off), 512);
-		block_unplace(&p);
+		block_unplace(&p, true);
 		assert_memory_equal(got, want + 1024, 512);
 
 		assert_int_equal(block_place(n, 3 * MIB + 1024, 512, true, &p), 0);
 		fill(want + 1024, 512, 99);
 		assert_int_equal(pwrite(p.fd, want + 1024, 512, (off_t)p.off), 512);
-		block_unplace(&p);
+		block_unplace(&p, true);
 		assert_int_equal(block_pread(n, 3 * MIB, got, sizeof(got)), 0);
 		assert_memory_equal(got, want, sizeof(want));
 
@@ -140,7 +140,7 @@ static void test_bytes(void **state)
 	}
 }
 
-/* Where tables would have to change a write has no place. */
+/* Where the tables would have to be changed first, or something copied, a write has no place. */
 static void test_tables(void **state)
 {
 	static const struct image plain = { "qcow2", NULL, false };
@@ -213,7 +213,7 @@ static void test_held(void **state)
 		/* Nobody overtakes who waits. */
 		while (has_place(z.n, 4096, 512, false))
 			usleep(1000);
-		block_unplace(&p);
+		block_unplace(&p, true);
 		pthread_join(t, NULL);
 		assert_true(z.done);
 		assert_int_equal(block_close(z.n), 0);
@@ -245,9 +245,146 @@ static void test_chain(void **state)
 	assert_int_equal(block_pread(n, 65536, got, 512), 0);
 	assert_int_equal(block_place(n, 65536 + 512, 512, false, &p), 0);
 	assert_int_equal(pread(p.fd, got, 512, (off_t)p.off), 512);
-	block_unplace(&p);
+	block_unplace(&p, true);
 	assert_memory_equal(got, buf + 512, 512);
 	assert_int_equal(block_close(n), 0);
+}
+
+/*
+ * Clusters that are not there yet.
+ */
+static void put(struct block_node *n, uint64_t off, const uint8_t *buf, size_t len)
+{
+	struct block_place p;
+
+	assert_int_equal(block_place(n, off, len, true, &p), 0);
+	assert_int_equal(pwrite(p.fd, buf, len, (off_t)p.off), (ssize_t)len);
+	assert_int_equal(block_unplace(&p, true), 0);
+}
+
+static void reads(struct block_node *n, uint64_t off, const uint8_t *want, size_t len)
+{
+	static uint8_t got[MIB];
+
+	assert_int_equal(block_pread(n, off, got, len), 0);
+	assert_memory_equal(got, want, len);
+}
+
+static void closed_clean(struct block_node *n, const char *path)
+{
+	struct block_check c = { .errors = 0 };
+	struct op_env env = { 0 };
+	struct err err = { "" };
+
+	assert_int_equal(block_close(n), 0);
+	if (op_check(&env, path, "qcow2", 0, &c, &err))
+		fail_msg("%s", err.text);
+	assert_int_equal(c.errors, 0);
+	assert_int_equal(c.leaks, 0);
+}
+
+static void test_fresh(void **state)
+{
+	static const struct image kinds[] = { { "qcow2", NULL, false },
+					      { "qcow2", "cluster_size=4096", false },
+					      { "qcow2", "lazy_refcounts=on", false } };
+	static const uint8_t zeroes[65536];
+	static uint8_t buf[3 * 65536];
+
+	fill(buf, sizeof(buf), 7);
+	for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++) {
+		struct block_place p, q;
+		char path[256];
+		struct block_node *n = make(&kinds[i], path);
+
+		assert_int_equal(block_pwrite(n, 0, buf, 512), 0);
+		put(n, 65536, buf, sizeof(buf));
+		reads(n, 65536, buf, sizeof(buf));
+		/* A part of one: what is around it is zeroes. */
+		put(n, MIB + 1024, buf, 512);
+		reads(n, MIB + 1024, buf, 512);
+		reads(n, MIB, zeroes, 1024);
+		reads(n, MIB + 1536, zeroes, 512);
+		/* ... and of several, up to the file's end. */
+		put(n, MIB + 65536 + 512, buf, 65536);
+		reads(n, MIB + 65536, zeroes, 512);
+		reads(n, MIB + 65536 + 512, buf, 65536);
+		reads(n, MIB + 2 * 65536 + 512, zeroes, 65536 - 512);
+		assert_true(has_place(n, MIB + 1024, 512, false));
+		/* Meanwhile nobody else gets it, nor what is next to it in the cluster. */
+		assert_int_equal(block_place(n, MIB / 2, 512, true, &p), 0);
+		assert_false(has_place(n, MIB / 2, 512, false));
+		assert_false(has_place(n, MIB / 2 + 1024, 512, true));
+		assert_int_equal(block_place(n, MIB / 2 + 65536, 512, true, &q), 0);
+		assert_true(p.off != q.off);
+		/* Written or not: the tables know of one only. */
+		assert_int_equal(pwrite(p.fd, buf, 512, (off_t)p.off), 512);
+		assert_int_equal(pwrite(q.fd, buf, 512, (off_t)q.off), 512);
+		assert_int_equal(block_unplace(&q, false), 0);
+		assert_int_equal(block_unplace(&p, true), 0);
+		reads(n, MIB / 2, buf, 512);
+		reads(n, MIB / 2 + 65536, zeroes, 4096);
+		/* What was given back holds bytes now, and is not for parts of clusters. */
+		assert_false(has_place(n, MIB / 2 + 65536, 512, true));
+		put(n, MIB / 2 + 65536, buf, 65536);
+		reads(n, MIB / 2 + 65536, buf, 65536);
+		closed_clean(n, path);
+	}
+}
+
+/* What is shared with a snapshot, or shows from below. */
+static void test_fresh_over(void **state)
+{
+	static const struct image plain = { "qcow2", NULL, false };
+	struct block_snapshot s = { .name = "s", .disk_bytes = DISK, .icount = UINT64_MAX };
+	struct op_create c = { .format = "qcow2", .backing_format = "qcow2" };
+	static uint8_t buf[65536], old[65536];
+	struct op_env env = { 0 };
+	struct err err = { "" };
+	char path[256], over[256];
+	struct block_node *n = make(&plain, path);
+
+	fill(buf, sizeof(buf), 1);
+	fill(old, sizeof(old), 2);
+	assert_int_equal(block_pwrite(n, 65536, old, sizeof(old)), 0);
+	assert_int_equal(block_pwrite(n, 2 * 65536, old, sizeof(old)), 0);
+	assert_int_equal(n->desc->snap_create(n, &s, &err), 0);
+	assert_false(has_place(n, 65536, 65536, true)); /* the table is shared, too */
+	assert_int_equal(block_pwrite(n, 2 * 65536, buf, 512), 0);
+	assert_false(has_place(n, 65536, 512, true));
+	put(n, 65536, buf, sizeof(buf));
+	reads(n, 65536, buf, sizeof(buf));
+	assert_int_equal(n->desc->snap_apply(n, "s", &err), 0);
+	reads(n, 65536, old, sizeof(old));
+	closed_clean(n, path);
+
+	snprintf(over, sizeof(over), "%s/fresh-over.qcow2", dir);
+	c.path = over;
+	c.backing_path = path;
+	if (op_create(&env, &c, NULL, &err))
+		fail_msg("%s", err.text);
+	n = reopen(over, "qcow2", BLOCK_OPEN_WRITE, BLOCK_CACHE_WRITEBACK);
+	assert_int_equal(block_pwrite(n, 0, buf, 512), 0);
+	assert_false(has_place(n, 65536, 512, true));
+	assert_false(has_place(n, 4 * 65536 + 512, 65536, true));
+	put(n, 65536, buf, sizeof(buf));
+	reads(n, 65536, buf, sizeof(buf));
+	reads(n, 2 * 65536, old, sizeof(old));
+	/* Cleared, so that nothing shows from below any more. */
+	assert_int_equal(block_zero(n, 2 * 65536, 65536, true), 0);
+	put(n, 2 * 65536 + 512, buf, 512);
+	memset(old, 0, 512);
+	reads(n, 2 * 65536, old, 512);
+	reads(n, 2 * 65536 + 512, buf, 512);
+	closed_clean(n, over);
+
+	/* Where a flush belongs to every write, and past the host's cache. */
+	for (int cache = BLOCK_CACHE_WRITETHROUGH; cache <= BLOCK_CACHE_DIRECTSYNC; cache++) {
+		n = reopen(over, "qcow2", BLOCK_OPEN_WRITE, (enum block_cache)cache);
+		assert_int_equal(block_pwrite(n, 0, buf, 4096), 0);
+		assert_false(has_place(n, 8 * 65536, 65536, true));
+		assert_int_equal(block_close(n), 0);
+	}
 }
 
 /*
@@ -331,6 +468,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_bytes), cmocka_unit_test(test_tables),
 		cmocka_unit_test(test_held), cmocka_unit_test(test_chain),
+		cmocka_unit_test(test_fresh), cmocka_unit_test(test_fresh_over),
 		cmocka_unit_test(test_ring),
 	};
 

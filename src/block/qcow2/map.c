@@ -216,6 +216,8 @@ int qc_l2_own(struct qcow2 *q, uint64_t off)
 		return qc_corrupt(q);
 	if (l1 & QC_OFFSET_MASK && l1 & QC_OFLAG_COPIED)
 		return 0;
+	if (q->cache.held_only)
+		return -EAGAIN;
 	return new_l2(q, pos, l1 & QC_OFFSET_MASK);
 }
 

@@ -80,7 +80,7 @@ struct qc_cache {
 	struct qc_page **hash;
 	size_t hash_size; /* a power of two */
 	struct qc_page lru; /* list head */
-	bool held_only;     /* -EAGAIN for a page that would have to be read */
+	bool held_only;     /* -EAGAIN for a page that would have to be read, or a table made */
 	size_t dirty[QC_CLASSES];
 };
 
@@ -224,11 +224,13 @@ int must_check qc_sub_kind(const struct qcow2 *q, const struct qc_entry *e, unsi
 void qc_l1_use(struct qcow2 *q, uint64_t off, uint64_t entries);
 int qc_corrupt(struct qcow2 *q); /* damage: marks the image, stops writing; returns -EIO */
 
-/* ---- rw.c ---- */
+/* ---- fast.c ---- */
 int must_check qc_preadv_nowait(struct block_node *n, uint64_t off, size_t len,
 				const struct block_vec *v, size_t voff);
 int must_check qc_place(struct block_node *n, uint64_t off, size_t len, bool write,
 			struct block_place *p);
+
+/* ---- rw.c ---- */
 int must_check qc_preadv(struct block_node *n, uint64_t off, size_t len,
 			 const struct block_vec *v, size_t voff);
 int must_check qc_pwritev(struct block_node *n, uint64_t off, size_t len,
@@ -242,6 +244,27 @@ int must_check qc_write_held(struct qcow2 *q, uint64_t off, size_t len,
 int must_check qc_data_write(struct qcow2 *q, uint64_t host, uint64_t guest, size_t len,
 			     const struct block_vec *v, size_t voff);
 int must_check qc_touch(struct qcow2 *q); /* before the first change of an opening; lock held */
+/* Has this opening's first write been made, and does nobody note what is written? */
+static inline bool qc_no_more_to_note(const struct qcow2 *q)
+{
+	return atomic_load_explicit(&q->touched, memory_order_acquire) && !q->live_bitmaps;
+}
+
+/* What a mapping step is going to do. */
+struct qc_plan {
+	uint64_t first, clusters; /* guest offset of the first cluster; how many */
+	uint64_t host;
+	bool fresh;  /* host clusters were allocated for this */
+	bool virgin; /* ... and read as zeroes */
+	uint64_t start, end;   /* guest bytes that get written, copies included */
+	uint64_t wstart, wend; /* of those, the request's own */
+};
+/* For the first of [@off, @off + @len): clusters to write to, taken if need be. Range held
+ * exclusively, and the lock; then the bytes are written without the lock. */
+int must_check qc_make_plan(struct qcow2 *q, uint64_t off, size_t len, struct qc_plan *p);
+/* They are there: the tables say so. Lock held. If they are not, what is fresh goes to
+ * qc_unalloc() instead. */
+int must_check qc_apply_plan(struct qcow2 *q, const struct qc_plan *p);
 
 /* ---- zero.c ---- */
 int must_check qc_zero(struct block_node *n, uint64_t off, uint64_t len, bool unmap);

@@ -296,7 +296,7 @@ static int next_free(struct qcow2 *q, uint64_t from, uint64_t *out)
 	for (uint64_t c = from; c < end; c += run) {
 		rc = block_of(q, c, &block);
 		if (!rc && !block)
-			rc = make_block(q, c);
+			rc = q->cache.held_only ? -EAGAIN : make_block(q, c);
 		if (!rc && !block)
 			rc = block_of(q, c, &block);
 		pos = count_pos(q, c, &bit, &bytes);

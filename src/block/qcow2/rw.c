@@ -13,7 +13,6 @@
 
 #include "src/base/bits.h"
 #include "src/block/luks.h"
-#include "src/block/place.h"
 #include "src/block/qcow2/bitmap.h"
 #include "src/block/qcow2/qcow2.h"
 
@@ -107,106 +106,6 @@ int qc_preadv(struct block_node *n, uint64_t off, size_t len, const struct block
 	return rc;
 }
 
-static int read_fast(struct block_node *n, const struct fast_run *r, const struct span *s, size_t len)
-{
-	struct qcow2 *q = n->priv;
-
-	switch (r->kind) {
-	case FAST_BACKING: return block_read_backing_nowait(n, s->off, len, s->v, s->voff);
-	case FAST_ZERO: block_vec_zero(s->v, s->voff, len); return 0;
-	case FAST_DATA:
-	case FAST_OWN: return block_preadv_nowait(q->data, r->host, len, s->v, s->voff);
-	}
-	return -EAGAIN;
-}
-
-/* Has this opening's first write been made, and does nobody note what is written? */
-static bool no_more_to_note(const struct qcow2 *q)
-{
-	return atomic_load_explicit(&q->touched, memory_order_acquire) && !q->live_bitmaps;
-}
-
-/* What tables that are in memory say of @s's beginning, noted for the next who asks. */
-static int look_nowait(struct qcow2 *q, const struct span *s, struct fast_run *r, uint64_t *len)
-{
-	struct qc_run run = { .len = 0 };
-	int rc = -EAGAIN;
-
-	if (pthread_mutex_trylock(&q->lock))
-		return rc;
-	q->cache.held_only = true;
-	r->changes = atomic_load(&q->fast.changes);
-	rc = qc_lookup(q, s->off, fastmap_reach(s->off, s->len, q->node->len), &run);
-	if (rc == -EAGAIN) /* what is asked for may be held, if not all around it */
-		rc = qc_lookup(q, s->off, s->len, &run);
-	q->cache.held_only = false;
-	r->host = run.host;
-	switch (run.kind) {
-	case QC_UNALLOC: r->kind = FAST_BACKING; break;
-	case QC_ZERO: r->kind = FAST_ZERO; break;
-	case QC_DATA: r->kind = run.own ? FAST_OWN : FAST_DATA; break;
-	case QC_PACKED: rc = -EAGAIN; break; /* unpacking is work for another thread */
-	}
-	if (!rc)
-		fastmap_put(&q->fast, s->off, run.len, r->kind, run.host);
-	pthread_mutex_unlock(&q->lock);
-	*len = run.len;
-	return rc;
-}
-
-/* Tables that are in memory, data that the host's cache has. No range is held: if an
- * entry changes meanwhile, the cluster that was read may be somebody else's already. */
-int qc_preadv_nowait(struct block_node *n, uint64_t off, size_t len, const struct block_vec *v,
-		     size_t voff)
-{
-	struct qcow2 *q = n->priv;
-	struct span s = { off, len, v, voff };
-	struct fast_run r;
-	int rc = 0;
-
-	if (q->crypt)
-		return -EAGAIN;
-	while (s.len && !rc) {
-		uint64_t have = s.len;
-
-		if (!fastmap_get(&q->fast, s.off, s.len, &r))
-			rc = look_nowait(q, &s, &r, &have);
-		have = min_of(have, (uint64_t)s.len);
-		if (!rc)
-			rc = read_fast(n, &r, &s, have);
-		if (!rc && !fastmap_stands(&q->fast, &r))
-			rc = -EAGAIN;
-		advance(&s, have);
-	}
-	return rc;
-}
-
-/* The clusters are held by the place, so that what the map says stands. */
-int qc_place(struct block_node *n, uint64_t off, size_t len, bool write, struct block_place *p)
-{
-	struct qcow2 *q = n->priv;
-	struct span s = { .off = off, .len = len };
-	uint64_t have = len;
-	struct fast_run r;
-	int rc;
-
-	if (q->crypt)
-		return -EAGAIN;
-	rc = block_place_hold(p, &q->ranges, align_down(off, q->cluster_size),
-			      align_up(off + len, q->cluster_size));
-	if (!rc && write && !no_more_to_note(q))
-		rc = -EAGAIN;
-	if (!rc && !fastmap_get(&q->fast, off, len, &r))
-		rc = look_nowait(q, &s, &r, &have);
-	if (rc || have < len)
-		return -EAGAIN;
-	if (r.kind == FAST_OWN || (r.kind == FAST_DATA && !write))
-		return block_place_below(q->data, r.host, len, write, p);
-	if (r.kind != FAST_BACKING || write || !n->backing)
-		return -EAGAIN;
-	return block_place_below(n->backing, off, len, false, p);
-}
-
 /* Once in an opening, before anything is changed; lock held. */
 int qc_touch(struct qcow2 *q)
 {
@@ -233,16 +132,6 @@ int qc_touch(struct qcow2 *q)
 	q->touched = !rc;
 	return rc;
 }
-
-/* What a mapping step is going to do. */
-struct plan {
-	uint64_t first, clusters; /* guest offset of the first cluster; how many */
-	uint64_t host;
-	bool fresh;  /* host clusters were allocated for this */
-	bool virgin; /* ... and read as zeroes */
-	uint64_t start, end;   /* guest bytes that get written, copies included */
-	uint64_t wstart, wend; /* of those, the request's own */
-};
 
 static bool owns_host(const struct qc_entry *e)
 {
@@ -276,7 +165,7 @@ static int count_fresh(struct qcow2 *q, uint64_t first, uint64_t max, uint64_t *
 	return *n ? 0 : rc;
 }
 
-static int plan_copies(struct qcow2 *q, struct plan *p, const struct qc_entry *first)
+static int plan_copies(struct qcow2 *q, struct qc_plan *p, const struct qc_entry *first)
 {
 	uint64_t last_off = p->first + ((p->clusters - 1) << q->cluster_bits);
 	struct qc_entry last;
@@ -299,15 +188,15 @@ static int plan_copies(struct qcow2 *q, struct plan *p, const struct qc_entry *f
 	return 0;
 }
 
-static int make_plan(struct qcow2 *q, const struct span *s, struct plan *p)
+int qc_make_plan(struct qcow2 *q, uint64_t off, size_t len, struct qc_plan *p)
 {
 	uint64_t want, got, virgin = q->used_end << q->cluster_bits;
 	struct qc_entry e;
 	int rc;
 
 	memset(p, 0, sizeof(*p));
-	p->first = align_down(s->off, q->cluster_size);
-	want = qc_clusters(q, s->off + s->len - p->first);
+	p->first = align_down(off, q->cluster_size);
+	want = qc_clusters(q, off + len - p->first);
 	want = min_of(want, max_of((uint64_t)ALLOC_STEP >> q->cluster_bits, 1ULL));
 	rc = qc_entry_get(q, p->first, &e);
 	if (rc)
@@ -326,16 +215,18 @@ static int make_plan(struct qcow2 *q, const struct span *s, struct plan *p)
 		if (!rc)
 			rc = qc_alloc(q, want, false, &p->host, &got);
 		p->clusters = rc ? 0 : got;
-		p->fresh = true;
+		p->fresh = !rc;
 		p->virgin = p->host >= virgin;
 	}
 	if (rc)
 		return rc;
-	p->wstart = s->off;
-	p->wend = min_of(s->off + s->len, p->first + (p->clusters << q->cluster_bits));
+	p->wstart = off;
+	p->wend = min_of(off + len, p->first + (p->clusters << q->cluster_bits));
 	rc = plan_copies(q, p, &e);
-	if (rc && p->fresh)
+	if (rc && p->fresh) {
 		qc_unalloc(q, p->host, p->clusters);
+		p->fresh = false;
+	}
 	return rc;
 }
 
@@ -355,7 +246,7 @@ static int read_copy(struct qcow2 *q, uint64_t from, uint64_t to, uint8_t *buf)
 	return end > from ? qc_read_held(q, from, end - from, &v, 0) : 0;
 }
 
-static int write_plan(struct qcow2 *q, const struct plan *p, const struct span *s)
+static int write_plan(struct qcow2 *q, const struct qc_plan *p, const struct span *s)
 {
 	size_t head = p->wstart - p->start, body = p->wend - p->wstart, tail = p->end - p->wend;
 	struct iovec *iov = malloc((s->v->niov + 2) * sizeof(*iov));
@@ -389,7 +280,7 @@ out:
 }
 
 /* The entry of the cluster at @c once the plan's data is in place. */
-static struct qc_entry new_entry(const struct qcow2 *q, const struct plan *p, uint64_t c,
+static struct qc_entry new_entry(const struct qcow2 *q, const struct qc_plan *p, uint64_t c,
 				 const struct qc_entry *old)
 {
 	struct qc_entry e = { (p->host + (c - p->first)) | QC_OFLAG_COPIED, 0 };
@@ -406,7 +297,7 @@ static struct qc_entry new_entry(const struct qcow2 *q, const struct plan *p, ui
 	return e;
 }
 
-static int apply_plan(struct qcow2 *q, const struct plan *p)
+int qc_apply_plan(struct qcow2 *q, const struct qc_plan *p)
 {
 	int rc = 0;
 
@@ -429,18 +320,18 @@ static int apply_plan(struct qcow2 *q, const struct plan *p)
 /* Maps and writes a first part of @s. Range held exclusively. */
 static int write_mapping(struct qcow2 *q, struct span *s)
 {
-	struct plan p;
+	struct qc_plan p;
 	int rc;
 
 	pthread_mutex_lock(&q->lock);
-	rc = make_plan(q, s, &p);
+	rc = qc_make_plan(q, s->off, s->len, &p);
 	pthread_mutex_unlock(&q->lock);
 	if (rc)
 		return rc;
 	rc = write_plan(q, &p, s);
 	pthread_mutex_lock(&q->lock);
 	if (!rc)
-		rc = apply_plan(q, &p);
+		rc = qc_apply_plan(q, &p);
 	else if (p.fresh)
 		qc_unalloc(q, p.host, p.clusters);
 	pthread_mutex_unlock(&q->lock);
@@ -479,7 +370,7 @@ static int write_in_place(struct qcow2 *q, struct span *s)
 		int rc = 0;
 
 		/* What is held stays where the map says. */
-		if (no_more_to_note(q) && fastmap_get(&q->fast, s->off, s->len, &fast) &&
+		if (qc_no_more_to_note(q) && fastmap_get(&q->fast, s->off, s->len, &fast) &&
 		    fast.kind == FAST_OWN)
 			r.host = fast.host;
 		else
