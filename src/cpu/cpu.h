@@ -166,6 +166,7 @@ struct cpus {
 	pthread_mutex_t gate;
 	pthread_cond_t gate_changed;
 	unsigned inside;       /* vCPUs in engine->run() */
+	unsigned midway;       /* ... that are not counted there from exclusive begin to end */
 	unsigned exclusive;    /* threads that hold or want the complex to themselves */
 	bool owned;            /* one of them has it */
 	bool paused, stopping;

@@ -99,6 +99,10 @@ static void enter_locked(struct cpus *s, struct vcpu *v)
 	}
 }
 
+/* Is an engine still executing? Who has the complex to itself, or waits for that, is in the
+ * middle of an instruction. */
+static bool busy_locked(const struct cpus *s) { return s->inside || s->midway; }
+
 static void leave_locked(struct cpus *s)
 {
 	s->inside--;
@@ -113,6 +117,7 @@ void x86_exclusive_begin(struct x86_cpu *c)
 		return;
 	pthread_mutex_lock(&s->gate);
 	s->exclusive++;
+	s->midway++;
 	leave_locked(s);
 	ask_all_to_leave(s, c->vcpu);
 	while (s->inside || s->owned)
@@ -135,6 +140,7 @@ void x86_exclusive_end(struct x86_cpu *c)
 	 * request makes the engine leave right after it. */
 	while (s->exclusive)
 		pthread_cond_wait(&s->gate_changed, &s->gate);
+	s->midway--;
 	s->inside++;
 	pthread_mutex_unlock(&s->gate);
 }
@@ -530,7 +536,7 @@ void cpus_resume(struct cpus *s)
 	pthread_mutex_lock(&s->gate);
 	/* An engine that has the APICs itself takes INIT and SIPI itself; those that came
 	 * before it had them are done before any vCPU of it runs. */
-	for (unsigned n = 0; s->engine_sleeps && s->paused && !s->inside && n < s->count; n++)
+	for (unsigned n = 0; s->engine_sleeps && s->paused && !busy_locked(s) && n < s->count; n++)
 		take_requests(&s->vcpu[n]);
 	s->paused = false;
 	pthread_cond_broadcast(&s->gate_changed);
@@ -542,7 +548,7 @@ void cpus_pause(struct cpus *s)
 	pthread_mutex_lock(&s->gate);
 	s->paused = true;
 	ask_all_to_leave(s, NULL);
-	while (s->inside)
+	while (busy_locked(s))
 		pthread_cond_wait(&s->gate_changed, &s->gate);
 	pthread_mutex_unlock(&s->gate);
 }
