@@ -152,7 +152,8 @@ static void stepping(void)
 	wr_flags(rd_flags() & ~(ulong)FL_TF);
 	watched = SEL_KDS;
 	wr_dr0((ulong)&watched);
-	wr_dr7(2 | 3 << 16 | 1 << 18); /* two bytes, read and write */
+	if (!rt_is_nested) /* it would stay for ever if the guest came out meanwhile */
+		wr_dr7(2 | 3 << 16 | 1 << 18); /* two bytes, read and write */
 	hits = 0;
 	ss_watch((void *)&watched);
 	wr_dr7(0);

@@ -106,6 +106,10 @@ CASE static void g_own_step(void *a)
 extern char g_own_after[];
 static void own_registers(void)
 {
+	if (rt_is_nested) { /* a breakpoint that is armed while the guest comes out stays for ever */
+		check_skip("own", "QEMU's AMD-V");
+		return;
+	}
 	rt_handle(DB, on_db);
 	wr_dr6(DR6_BASE);
 	wr_dr0((ulong)g_at);

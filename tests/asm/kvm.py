@@ -25,9 +25,15 @@ ONE_CPU = ["smp"]
 MOVED = ["count", "ladder", "mmio", "pcid", "ring3", "timers"]
 # Saved and restored fifty times.
 SAVED = ["count"]
-# QEMU's AMD-V ends QEMU when ring 3 of a 32-bit kernel is left and the task register says
-# that its task is busy, as a processor's does and one's that came from elsewhere.
-NESTED_STAY = ["gates32", "paging32", "seg32", "task32", "v86"]
+# Not there at all: when a guest comes out QEMU's AMD-V forgets the breakpoints that it has, and
+# they stay, for every guest that uses the same addresses later.
+NESTED_NEVER = ["debug64"]
+# Not moved about there. QEMU's AMD-V wants the task register's task to be free, where a
+# processor's is busy, and so one's that came from elsewhere: QEMU ends when ring 3 of a 32-bit
+# kernel is left, and ring 3's I/O bitmap allows nothing (misc64). It forgets the shadow of STI
+# and MOV SS that a processor came with (intwin), and that an exception that is delivered once
+# more, because its delivery met a page that KVM had to bring first, can double (hostile).
+NESTED_STAY = ["gates32", "hostile", "intwin", "misc64", "paging32", "seg32", "task32", "v86"]
 FIRMWARE = ["bios_without_disks", "bios_boots", "bios_boot_order", "bios_file"]
 # KVM has no A20 gate.
 NEVER = ["a20"]
@@ -78,7 +84,7 @@ def main():
                                      check=True).stdout)["kvm"]
     images = sorted(f[:-4] for f in os.listdir(os.path.join(build, "tests", "asm"))
                     if f.endswith(".elf"))
-    images = [g for g in images if g not in NEVER]
+    images = [g for g in images if g not in NEVER + (NESTED_NEVER if args.nested else [])]
     print(f"KVM: {host['verdict']}, {host['technique']}. {host['reason']}")
     if host["verdict"] in ("absent", "forbidden", "too old"):
         print(f"0 passed, 0 failed, {len(images) * len(IRQCHIPS)} skipped")

@@ -50,10 +50,15 @@ static void msrs(void)
 		{ "msr.sysenter-eip", 0x176, 0xffffffff81001000 }, { "msr.cstar", MSR_CSTAR, 0x1000 },
 	};
 	u64 efer = rdmsr(MSR_EFER);
+	/* KVM's way out has 32 bits for these on AMD, where long mode does not use them. */
+	bool narrow = rt_told("kvm") && cpuid(0, 0).b == 0x68747541;
 
 	for (unsigned i = 0; i < sizeof(keep) / sizeof(keep[0]); i++) {
-		check(keep[i].name, write_msr(keep[i].msr, keep[i].value), NONE);
-		check(keep[i].name, rdmsr(keep[i].msr), keep[i].value);
+		bool sysenter = keep[i].msr >= 0x174 && keep[i].msr <= 0x176;
+		u64 value = sysenter && narrow ? (u32)keep[i].value : keep[i].value;
+
+		check(keep[i].name, write_msr(keep[i].msr, value), NONE);
+		check(keep[i].name, rdmsr(keep[i].msr), value);
 	}
 	/* TCG reads unknown MSRs as zero. */
 	check_exc_hw("msr.unknown-read", read_msr(0x12345678), GP, 0);

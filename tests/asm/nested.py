@@ -185,12 +185,14 @@ def main():
         try:
             for line in qemu.stdout:
                 count.line(line.decode("utf-8", "replace").rstrip("\r\n"))
+            qemu.wait()
         finally:
             qemu.kill()
             qemu.wait()
             timer.cancel()
     for command in commands[count.ended:]:
-        print("FAIL did not end: " + command)
+        print("FAIL did not end: %s (QEMU ended with %d; --kernel-log tells more)" % (
+            command, qemu.returncode))
         count.total[1] += 1
     print("%d passed, %d failed, %d skipped" % tuple(count.total))
     return 1 if count.total[1] else 0

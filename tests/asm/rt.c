@@ -7,6 +7,7 @@
 
 volatile struct rt_exc rt_exc;
 bool rt_is_tcg;
+bool rt_is_nested;
 struct rt_dtr rt_idtr, rt_gdtr;
 struct rt_tss rt_tss;
 
@@ -415,6 +416,7 @@ void rt_main(void)
 	pic_init();
 	/* "TCGT"; or a KVM in there, whose guests are told. */
 	rt_is_tcg = cpuid(0x40000000, 0).b == 0x54474354 || rt_told("tcg");
+	rt_is_nested = rt_told("kvm") && rt_told("tcg");
 	test_main();
 	rt_finish();
 }

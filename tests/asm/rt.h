@@ -122,6 +122,7 @@ void check_exc_at_hw(const char *name, int got, int vector, ulong error, const v
 _Noreturn void rt_finish(void);
 _Noreturn void rt_power_off(void);
 extern bool rt_is_tcg;
+extern bool rt_is_nested; /* in KVM, on an AMD-V that QEMU emulates */
 bool rt_told(const char *word); /* it stands on the command line */
 extern u32 rt_mb_magic, rt_mb_info;
 
