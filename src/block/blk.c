@@ -283,7 +283,7 @@ void blk_drain(struct blk *b)
 		direct_push(b);
 		pthread_mutex_lock(&b->lock);
 	}
-	while (b->writing)
+	while (b->writing || b->settling)
 		pthread_cond_wait(&b->arrived, &b->lock);
 	pthread_mutex_unlock(&b->lock);
 }

@@ -50,7 +50,8 @@ struct blk_req {
 	struct block_job job;
 	struct ring_op ring;
 	struct block_place place;
-	bool late; /* ... was not there to be had when it came */
+	bool late;    /* ... was not there to be had when it came */
+	bool written; /* all of it was */
 	struct blk_req *next;
 	int64_t start_ns;
 	int ret;

@@ -10,7 +10,8 @@
  * Whatever does not succeed in full is done again the long way, which finds out why.
  *
  * While such a request is under way its place is held, and threads of the pool, all of them
- * perhaps, wait for it. So nothing here may need one of those to go on, nor wait itself.
+ * perhaps, wait for it. So nothing here may need one of those to go on. Nor does the writer
+ * wait: tables that are not free (a flush has them) are another thread's to tell.
  */
 #include <errno.h>
 #include <limits.h>
@@ -68,6 +69,54 @@ static bool place_late(struct blk *b, struct blk_req *r)
 	return true;
 }
 
+static void written(struct blk *b, struct blk_req *r, int rc)
+{
+	(void)block_unplace(&r->place, r->written);
+	if (!rc && r->written)
+		blk_finish(b, r, 0);
+	else
+		block_pool_submit(b->c.pool, &r->job);
+}
+
+static struct blk_req *next_settle(struct blk *b)
+{
+	struct blk_req *r;
+
+	pthread_mutex_lock(&b->lock);
+	r = b->settle_head;
+	if (r) {
+		b->settle_head = r->next;
+	} else {
+		b->settling = false;
+		pthread_cond_signal(&b->arrived);
+	}
+	pthread_mutex_unlock(&b->lock);
+	return r;
+}
+
+static void settle_all(struct block_job *job)
+{
+	struct blk *b = container_of(job, struct blk, settler);
+	struct blk_req *r;
+
+	while ((r = next_settle(b)))
+		written(b, r, block_place_settle(&r->place, r->written, true));
+}
+
+static void send_settler(struct blk *b, struct blk_req *r)
+{
+	bool send;
+
+	pthread_mutex_lock(&b->lock);
+	r->next = b->settle_head;
+	b->settle_head = r;
+	send = !b->settling;
+	b->settling = true;
+	pthread_mutex_unlock(&b->lock);
+	if (send)
+		block_pool_submit(b->settlers, &b->settler);
+}
+
 static void write_all(struct block_job *job)
 {
 	struct blk *b = container_of(job, struct blk, writer);
@@ -75,16 +124,19 @@ static void write_all(struct block_job *job)
 
 	while ((r = next_write(b))) {
 		ssize_t n;
+		int rc;
 
 		if (!place_late(b, r)) {
 			block_pool_submit(b->c.pool, &r->job);
 			continue;
 		}
 		n = pwritev(r->place.fd, r->iov, (int)r->niov, (off_t)r->place.off);
-		if (!block_unplace(&r->place, all_done(r, n)) && all_done(r, n))
-			blk_finish(b, r, 0);
+		r->written = all_done(r, n);
+		rc = block_place_settle(&r->place, r->written, false);
+		if (rc == -EBUSY)
+			send_settler(b, r);
 		else
-			block_pool_submit(b->c.pool, &r->job);
+			written(b, r, rc);
 	}
 }
 
@@ -176,6 +228,7 @@ int direct_init(struct blk *b, struct err *err)
 	int rc = 0;
 
 	b->writer.fn = write_all;
+	b->settler.fn = settle_all;
 	b->write_tail = &b->write_head;
 	if (b->c.aio != BLK_AIO_THREADS)
 		rc = make_ring(b, b->c.aio == BLK_AIO_AUTO ? NULL : err);
@@ -192,6 +245,7 @@ void direct_fini(struct blk *b)
 	ring_free(b->ring);
 	b->ring = NULL;
 	block_pool_free(b->writers);
+	block_pool_free(b->settlers);
 }
 
 /*
@@ -205,12 +259,19 @@ static bool memory_aligned(const struct blk_req *r, size_t align)
 	return true;
 }
 
+static bool make_threads(struct blk *b)
+{
+	if (!b->settlers)
+		b->settlers = block_pool_new(1);
+	if (!b->writers && b->settlers)
+		b->writers = block_pool_new(1);
+	return b->writers;
+}
+
 static bool start_at(struct blk *b, struct blk_req *r, bool write)
 {
 	if (write && !r->place.direct) {
-		if (!b->writers)
-			b->writers = block_pool_new(1);
-		if (!b->writers)
+		if (!make_threads(b))
 			return false;
 		blk_note_write(b, r);
 		return add_write(b, r, false);

@@ -29,10 +29,11 @@ struct blk {
 	/* blk_direct.c's */
 	unsigned plugs;    /* the owner's */
 	struct ring *ring; /* the owner's; NULL: none */
-	struct blk_req *write_head, **write_tail; /* that have their place, for one thread */
-	struct block_pool *writers; /* one at most; the owner's, NULL: not needed yet */
-	struct block_job writer;
-	bool writing; /* the writer has been sent, and is not done */
+	struct blk_req *write_head, **write_tail; /* for one thread; all but late ones have a place */
+	struct blk_req *settle_head; /* written, and the tables were not free: for one more */
+	struct block_pool *writers, *settlers; /* one thread each; the owner's, NULL: not needed yet */
+	struct block_job writer, settler;
+	bool writing, settling; /* have been sent, and are not done */
 };
 
 /* ---- blk.c ---- */

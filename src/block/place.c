@@ -39,9 +39,18 @@ int block_place(struct block_node *n, uint64_t off, size_t len, bool write, stru
 	return rc;
 }
 
+int block_place_settle(struct block_place *p, bool written, bool wait)
+{
+	int rc = p->settle ? p->settle(p, written, wait) : 0;
+
+	if (rc != -EBUSY)
+		p->settle = NULL;
+	return rc;
+}
+
 int block_unplace(struct block_place *p, bool written)
 {
-	int rc = p->settle ? p->settle(p, written) : 0;
+	int rc = block_place_settle(p, written, true);
 
 	while (p->nholds)
 		block_place_unhold(p);

@@ -20,9 +20,9 @@ struct block_place {
 	uint64_t off; /* in its file; all of the bytes in a row from there */
 	bool direct;  /* past the host's page cache */
 	size_t align; /* of memory: what the file asks for, 1: anything goes */
-	/* What the format has to do once the bytes are there, or are known not to come. May
-	 * take as long as storage does. NULL: nothing. */
-	int (*settle)(struct block_place *p, bool written);
+	/* What the format has to do once the bytes are there, or are known not to come. NULL:
+	 * nothing, or it is done. */
+	int (*settle)(struct block_place *p, bool written, bool wait);
 	struct block_node *node; /* settle's, with what it was given for whole clusters */
 	uint64_t guest, host, bytes;
 	unsigned nholds;
@@ -36,8 +36,11 @@ struct block_place {
  * something would have to be waited for; nothing is held then. Any thread. */
 int must_check block_place(struct block_node *n, uint64_t off, size_t len, bool write,
 			   struct block_place *p);
-/* @written: for a place to write, whether all of the bytes were. -errno: they are nowhere, as
- * if nothing had been written. */
+/* The tables learn of what was written (@written: all of the bytes). -EBUSY: they are not
+ * free, and without @wait nothing has been done; other -errno: it cannot be told whether they
+ * know. Not needed before block_unplace(), which waits. */
+int must_check block_place_settle(struct block_place *p, bool written, bool wait);
+/* Settles and gives up the place. -errno: the bytes are to be written again. */
 int block_unplace(struct block_place *p, bool written);
 
 /* ---- for formats ---- */

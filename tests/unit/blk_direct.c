@@ -2,13 +2,16 @@
 /* Requests of a disk that go past the formats, on real files and a real loop. */
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include "src/base/loop.h"
 #include "src/block/blk.h"
+#include "src/block/dirty.h"
 #include "tests/unit/cmocka_all.h"
 
 enum { DISK = 4 << 20, DEPTH = 24, MOST = 16384 };
@@ -33,6 +36,8 @@ struct rig {
 	uint64_t next;
 	int last;
 	uint8_t model[DISK];
+	bool may_fail, doubtful[DISK / 512]; /* a write there failed */
+	unsigned failed;
 };
 
 static char path[] = "/tmp/bothy-direct-XXXXXX";
@@ -99,15 +104,23 @@ static void done(struct blk_req *r, int ret)
 	uint8_t flat[MOST];
 	size_t n = 0;
 
-	assert_int_equal(ret, 0);
+	if (!g->may_fail)
+		assert_int_equal(ret, 0);
+	g->failed += ret != 0;
 	for (unsigned i = 0; i < r->niov; n += s->iov[i++].iov_len)
 		memcpy(flat + n, s->iov[i].iov_base, s->iov[i].iov_len);
+	for (size_t at = 0; at < r->len; at += 512) {
+		bool *doubtful = &g->doubtful[(r->off + at) / 512];
+
+		if (r->op == BLK_READ && !ret && !*doubtful)
+			assert_memory_equal(g->model + r->off + at, flat + at, 512);
+		if (r->op == BLK_WRITE || r->op == BLK_ZERO)
+			*doubtful = ret;
+	}
 	if (r->op == BLK_WRITE)
 		memcpy(g->model + r->off, flat, r->len);
 	else if (r->op == BLK_ZERO)
 		memset(g->model + r->off, 0, r->len);
-	else if (r->op == BLK_READ)
-		assert_memory_equal(g->model + r->off, flat, r->len);
 	s->busy = false;
 	g->under_way--;
 	more(g);
@@ -230,6 +243,49 @@ static void test_model_qcow2(void **state)
 	free(g);
 }
 
+/* The file cannot grow any more: what was not written in full is not there, nor lost. */
+static void test_no_room(void **state)
+{
+	struct block_open_opts o = { .format = "qcow2", .flags = BLOCK_OPEN_WRITE };
+	struct block_create c = { .path = path, .len = DISK, .overwrite = true };
+	struct block_check found = { .errors = 0 };
+	struct rlimit old, little = { 3 << 18, 3 << 18 };
+	struct rig *g = malloc(sizeof(*g));
+	uint8_t *all = malloc(DISK);
+	struct block_node *n;
+
+	rig_init(g, BLK_AIO_AUTO, o.cache);
+	assert_int_equal(blk_change(g->blk, NULL), 0);
+	assert_int_equal(block_create(block_format("qcow2"), &c, NULL), 0);
+	assert_int_equal(block_open(path, &o, &n, NULL), 0);
+	assert_int_equal(blk_change(g->blk, n), 0);
+	signal(SIGXFSZ, SIG_IGN);
+	assert_int_equal(getrlimit(RLIMIT_FSIZE, &old), 0);
+	little.rlim_max = old.rlim_max;
+	little.rlim_cur += 10000; /* in the middle of a cluster, and of a write */
+	assert_int_equal(setrlimit(RLIMIT_FSIZE, &little), 0);
+	g->in_a_row = g->may_fail = true;
+	g->left = 400;
+	more(g);
+	if (g->under_way)
+		loop_run(g->loop);
+	assert_int_equal(setrlimit(RLIMIT_FSIZE, &old), 0);
+	assert_true(g->failed > 20);
+	rig_fini(g);
+	o.flags = 0;
+	assert_int_equal(block_open(path, &o, &n, NULL), 0);
+	assert_int_equal(block_pread(n, 0, all, DISK), 0);
+	/* Of a write that failed any part may be there, or none. */
+	for (unsigned i = 0; i < DISK; i++)
+		if (!g->doubtful[i / 512] && all[i] != g->model[i])
+			fail_msg("byte %u", i);
+	assert_int_equal(n->desc->check(n, 0, &found, NULL), 0);
+	assert_true(!found.errors);
+	assert_int_equal(block_close(n), 0);
+	free(all);
+	free(g);
+}
+
 static void note(struct blk_req *r, int ret)
 {
 	struct rig *g = r->opaque;
@@ -247,6 +303,39 @@ static void one(struct rig *g, enum blk_op op, uint64_t off, uint64_t len)
 				   .done = note, .opaque = g };
 	g->under_way++;
 	blk_submit(g->blk, &s->req);
+}
+
+/* Whoever follows what is written hears of all of it, also of what waited for its place. */
+static void test_followed(void **state)
+{
+	struct block_open_opts o = { .format = "qcow2", .flags = BLOCK_OPEN_WRITE };
+	struct block_create c = { .path = path, .len = DISK, .overwrite = true };
+	struct rig *g = malloc(sizeof(*g));
+	struct dirty *d = dirty_new(DISK, 4096);
+	struct block_node *n;
+
+	rig_init(g, BLK_AIO_AUTO, o.cache);
+	assert_int_equal(blk_change(g->blk, NULL), 0);
+	assert_int_equal(block_create(block_format("qcow2"), &c, NULL), 0);
+	assert_int_equal(block_open(path, &o, &n, NULL), 0);
+	assert_int_equal(blk_change(g->blk, n), 0);
+	assert_int_equal(blk_track(g->blk, d), 0);
+	one(g, BLK_WRITE, 0, 4096);
+	blk_drain(g->blk);
+	for (unsigned from = 65536; from < DISK; from += 16 * 4096) {
+		blk_plug(g->blk);
+		for (unsigned k = 0; k < 16; k++)
+			one(g, BLK_WRITE, from + k * 4096, 4096);
+		blk_unplug(g->blk);
+		blk_drain(g->blk);
+		assert_int_equal(g->last, 0);
+		for (unsigned k = 0; k < 16; k++)
+			assert_true(dirty_test(d, from + k * 4096));
+	}
+	blk_untrack(g->blk, d);
+	rig_fini(g);
+	dirty_free(d);
+	free(g);
 }
 
 /* Draining does not wait for who forgot to pull the plug. */
@@ -387,7 +476,8 @@ static int teardown(void **state) { return unlink(path); }
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_model), cmocka_unit_test(test_model_qcow2), cmocka_unit_test(test_drain),
+		cmocka_unit_test(test_model), cmocka_unit_test(test_model_qcow2),
+		cmocka_unit_test(test_no_room), cmocka_unit_test(test_followed), cmocka_unit_test(test_drain),
 		cmocka_unit_test(test_waiting), cmocka_unit_test(test_beside),
 		cmocka_unit_test(test_short), cmocka_unit_test(test_wanted),
 	};

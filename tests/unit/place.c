@@ -11,6 +11,7 @@
 #include "src/block/dirty.h"
 #include "src/block/op.h"
 #include "src/block/place.h"
+#include "src/block/qcow2/qcow2.h"
 #include "src/block/ring.h"
 #include "tests/unit/cmocka_all.h"
 
@@ -332,6 +333,83 @@ static void test_fresh(void **state)
 	}
 }
 
+/* What must be made first, and kinds that it is not for. */
+static void test_no_fresh(void **state)
+{
+	static const struct image small = { "qcow2", "cluster_size=512", false },
+		others[] = { { "qcow2", "extended_l2=on", false }, { "qcow2", "data_file=ext2", false },
+			     { "vdi", NULL, false }, { "vmdk", NULL, false } };
+	static uint8_t buf[65536];
+	char path[256];
+	struct block_node *n = make(&small, path);
+
+	assert_int_equal(block_pwrite(n, 0, buf, 512), 0);
+	assert_true(has_place(n, 1024, 512, true));
+	assert_false(has_place(n, 1024, 65536, true)); /* past the first of the tables */
+	assert_false(has_place(n, 32768, 512, true));
+	assert_false(has_place(n, 2 * MIB, 512, true));
+	/* A block of counts is full after 256 clusters. */
+	for (unsigned i = 1; i < 64; i++)
+		assert_int_equal(block_pwrite(n, i * 32768, buf, 512), 0);
+	for (unsigned i = 0; i < 64; i++)
+		for (unsigned k = 2; k < 12; k++)
+			if (has_place(n, i * 32768 + k * 512, 512, true))
+				put(n, i * 32768 + k * 512, buf, 512);
+			else
+				assert_int_equal(block_pwrite(n, i * 32768 + k * 512, buf, 512), 0);
+	closed_clean(n, path);
+	for (size_t i = 0; i < sizeof(others) / sizeof(others[0]); i++) {
+		n = make(&others[i], path);
+		assert_int_equal(block_pwrite(n, 0, buf, sizeof(buf)), 0);
+		assert_false(has_place(n, MIB, 65536, true));
+		assert_int_equal(block_close(n), 0);
+	}
+}
+
+/* Who asks in vain leaves nothing behind: a part of a cluster stays a small write. */
+static void test_asked_in_vain(void **state)
+{
+	static const struct image plain = { "qcow2", NULL, false };
+	static uint8_t buf[65536];
+	char path[256];
+	struct block_node *n = make(&plain, path);
+	uint64_t before, after;
+
+	assert_int_equal(block_pwrite(n, 2 * 65536, buf, 512), 0);
+	assert_int_equal(block_host_bytes(n, &before), 0);
+	assert_false(has_place(n, 65536, 2 * 65536, true)); /* fresh, and there */
+	fill(buf, sizeof(buf), 3);
+	put(n, 4 * 65536, buf, 512);
+	assert_int_equal(block_host_bytes(n, &after), 0);
+	assert_true(after - before < 65536);
+	closed_clean(n, path);
+}
+
+/* The tables are not free: that can be left for later. */
+static void test_settle_later(void **state)
+{
+	static const struct image plain = { "qcow2", NULL, false };
+	static uint8_t buf[65536];
+	struct block_place p;
+	struct qcow2 *q;
+	char path[256];
+	struct block_node *n = make(&plain, path);
+
+	q = n->priv;
+	fill(buf, sizeof(buf), 4);
+	assert_int_equal(block_pwrite(n, 0, buf, 512), 0);
+	assert_int_equal(block_place(n, 65536, 65536, true, &p), 0);
+	assert_int_equal(pwrite(p.fd, buf, 65536, (off_t)p.off), 65536);
+	pthread_mutex_lock(&q->lock);
+	assert_int_equal(block_place_settle(&p, true, false), -EBUSY);
+	assert_false(has_place(n, 65536, 512, false));
+	pthread_mutex_unlock(&q->lock);
+	assert_int_equal(block_place_settle(&p, true, false), 0);
+	assert_int_equal(block_unplace(&p, true), 0);
+	reads(n, 65536, buf, 65536);
+	closed_clean(n, path);
+}
+
 /* What is shared with a snapshot, or shows from below. */
 static void test_fresh_over(void **state)
 {
@@ -366,6 +444,7 @@ static void test_fresh_over(void **state)
 	n = reopen(over, "qcow2", BLOCK_OPEN_WRITE, BLOCK_CACHE_WRITEBACK);
 	assert_int_equal(block_pwrite(n, 0, buf, 512), 0);
 	assert_false(has_place(n, 65536, 512, true));
+	assert_false(has_place(n, 65536 + 512, 65536 - 512, true));
 	assert_false(has_place(n, 4 * 65536 + 512, 65536, true));
 	put(n, 65536, buf, sizeof(buf));
 	reads(n, 65536, buf, sizeof(buf));
@@ -469,6 +548,8 @@ int main(void)
 		cmocka_unit_test(test_bytes), cmocka_unit_test(test_tables),
 		cmocka_unit_test(test_held), cmocka_unit_test(test_chain),
 		cmocka_unit_test(test_fresh), cmocka_unit_test(test_fresh_over),
+		cmocka_unit_test(test_no_fresh), cmocka_unit_test(test_asked_in_vain),
+		cmocka_unit_test(test_settle_later),
 		cmocka_unit_test(test_ring),
 	};
 

@@ -83,7 +83,7 @@ int qc_preadv_nowait(struct block_node *n, uint64_t off, size_t len, const struc
  * what is left of them reads as zeroes by itself. They are taken at once, and the tables
  * say where they are when they have been written.
  */
-static int settle(struct block_place *p, bool written)
+static int settle(struct block_place *p, bool written, bool wait)
 {
 	struct qcow2 *q = p->node->priv;
 	struct qc_plan plan = {
@@ -92,7 +92,10 @@ static int settle(struct block_place *p, bool written)
 	};
 	int rc = 0;
 
-	pthread_mutex_lock(&q->lock);
+	if (wait)
+		pthread_mutex_lock(&q->lock);
+	else if (pthread_mutex_trylock(&q->lock))
+		return -EBUSY;
 	if (written)
 		rc = qc_apply_plan(q, &plan);
 	else
@@ -112,10 +115,18 @@ static int reads_zero(struct qcow2 *q, uint64_t off, bool *zero)
 	return rc;
 }
 
-/* Lock held, no tables read. */
-static int take_fresh(struct qcow2 *q, uint64_t off, size_t len, struct qc_plan *p)
+/* As if they had never been taken: nothing was written to them. Lock held ever since. */
+static void put_back(struct qcow2 *q, struct qc_plan *p, uint64_t used_end)
 {
-	uint64_t mask = q->cluster_size - 1;
+	qc_unalloc(q, p->host, p->clusters);
+	q->used_end = used_end;
+}
+
+/* Lock held, no tables read. */
+static int take_fresh(struct qcow2 *q, uint64_t off, size_t len, struct block_place *place)
+{
+	uint64_t mask = q->cluster_size - 1, used_end = q->used_end;
+	struct qc_plan p = { .fresh = false };
 	bool head = true, tail = true;
 	int rc = 0;
 
@@ -124,44 +135,42 @@ static int take_fresh(struct qcow2 *q, uint64_t off, size_t len, struct qc_plan 
 	if (!rc && (off + len) & mask)
 		rc = reads_zero(q, off + len, &tail);
 	if (!rc)
-		rc = head && tail ? qc_make_plan(q, off, len, p) : -EAGAIN;
-	if (rc || !p->fresh)
+		rc = head && tail ? qc_make_plan(q, off, len, &p) : -EAGAIN;
+	if (rc || !p.fresh)
 		return -EAGAIN;
-	if (p->wend == off + len && (p->virgin || !((off | len) & mask)))
-		return 0;
-	qc_unalloc(q, p->host, p->clusters);
-	return -EAGAIN;
+	if (p.wend < off + len || (!p.virgin && (off | len) & mask) ||
+	    block_place_below(q->file, p.host + (off - p.first), len, true, place)) {
+		put_back(q, &p, used_end);
+		return -EAGAIN;
+	}
+	place->guest = p.first;
+	place->host = p.host;
+	place->bytes = p.clusters << q->cluster_bits;
+	return 0;
 }
 
 static int place_fresh(struct block_node *n, uint64_t off, size_t len, struct block_place *p)
 {
 	struct qcow2 *q = n->priv;
-	struct qc_plan plan = { .fresh = false };
 	int rc;
 
 	/* Of writes past the host's cache a thread hears that does not wait for tables. */
-	if (q->ext_l2 || q->data != q->file || n->cache == BLOCK_CACHE_NONE ||
-	    n->cache == BLOCK_CACHE_DIRECTSYNC)
+	if (q->ext_l2 || q->data != q->file || !q->file->desc->place ||
+	    n->cache == BLOCK_CACHE_NONE || n->cache == BLOCK_CACHE_DIRECTSYNC)
 		return -EAGAIN;
 	rc = block_place_hold(p, &q->ranges, align_down(off, q->cluster_size),
 			      align_up(off + len, q->cluster_size), true);
 	if (rc || pthread_mutex_trylock(&q->lock))
 		return -EAGAIN;
 	q->cache.held_only = true;
-	rc = take_fresh(q, off, len, &plan);
+	rc = take_fresh(q, off, len, p);
 	q->cache.held_only = false;
 	pthread_mutex_unlock(&q->lock);
 	if (rc)
 		return rc;
 	p->node = n;
-	p->guest = plan.first;
-	p->host = plan.host;
-	p->bytes = plan.clusters << q->cluster_bits;
 	p->settle = settle;
-	rc = block_place_below(q->file, plan.host + (off - plan.first), len, true, p);
-	if (rc)
-		(void)settle(p, false);
-	return rc;
+	return 0;
 }
 
 /* The clusters are held by the place, so that what the map says stands. */

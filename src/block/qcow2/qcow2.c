@@ -6,6 +6,7 @@
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "src/base/bits.h"
 #include "src/block/luks.h"
@@ -84,6 +85,14 @@ static void fini(struct qcow2 *q)
 	free(q);
 }
 
+static bool on_device(const struct block_node *file)
+{
+	struct stat st;
+	int fd = block_file_fd(file);
+
+	return fd >= 0 && fstat(fd, &st) == 0 && S_ISBLK(st.st_mode);
+}
+
 static int qcow2_open(struct block_node *n, const struct block_open_opts *o, struct err *err)
 {
 	struct qcow2 *q = calloc(1, sizeof(*q));
@@ -104,6 +113,7 @@ static int qcow2_open(struct block_node *n, const struct block_open_opts *o, str
 		rc = qc_cache_init(q, o->cache_bytes);
 	if (!rc) {
 		q->used_end = qc_clusters(q, q->file->len);
+		q->on_device = on_device(q->file);
 		n->io_align = (uint32_t)q->cluster_size;
 		rc = qc_snaps_read(q, err);
 	}

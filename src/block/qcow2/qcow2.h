@@ -146,6 +146,7 @@ struct qcow2 {
 	uint64_t write_gen, sync_gen; /* anything written since the last sync? */
 	uint64_t free_hint;           /* no free cluster below it */
 	uint64_t used_end;            /* clusters the file had, or we gave out */
+	bool on_device;               /* what is behind that has old bytes, not zeroes */
 	uint64_t packed_off;          /* where the next compressed cluster may go, 0: nowhere */
 	struct qc_drop *drops;
 	size_t ndrops, drops_cap;

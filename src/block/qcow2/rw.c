@@ -216,7 +216,7 @@ int qc_make_plan(struct qcow2 *q, uint64_t off, size_t len, struct qc_plan *p)
 			rc = qc_alloc(q, want, false, &p->host, &got);
 		p->clusters = rc ? 0 : got;
 		p->fresh = !rc;
-		p->virgin = p->host >= virgin;
+		p->virgin = p->host >= virgin && !q->on_device;
 	}
 	if (rc)
 		return rc;
