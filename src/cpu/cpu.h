@@ -122,6 +122,7 @@ struct vcpu {
 	 * begun to. */
 	bool held, due;
 	int64_t window_ns, window_cpu_ns; /* since when it is watched for idleness; its time then */
+	bool idles; /* it has had next to nothing to do since, and the engine was not told */
 	void *engine_priv;
 };
 

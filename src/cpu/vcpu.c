@@ -251,9 +251,8 @@ static void watch_idleness(struct vcpu *v, int64_t now)
 		return;
 	clock_gettime(CLOCK_THREAD_CPUTIME_ID, &ts);
 	cpu = (int64_t)ts.tv_sec * 1000000000 + ts.tv_nsec;
-	if (v->window_ns && (cpu - v->window_cpu_ns) * 100 < window * IDLE_BUSY_PERCENT &&
-	    v->cpus->engine->idle)
-		v->cpus->engine->idle(v);
+	/* The engine hears of it when nobody can take it away. */
+	v->idles = v->window_ns && (cpu - v->window_cpu_ns) * 100 < window * IDLE_BUSY_PERCENT;
 	v->window_ns = now;
 	v->window_cpu_ns = cpu;
 }
@@ -332,6 +331,9 @@ static void *vcpu_main(void *opaque)
 			break;
 
 		take_requests(v);
+		if (unlikely(v->idles) && s->engine->idle)
+			s->engine->idle(v);
+		v->idles = false;
 		if (s->engine_sleeps ||
 		    (!c->wait_sipi && !(c->halted && !(atomic_load(&c->request) | c->recheck))))
 			s->engine->run(v);
