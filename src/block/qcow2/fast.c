@@ -8,13 +8,26 @@
 #include "src/block/place.h"
 #include "src/block/qcow2/qcow2.h"
 
+enum { SPINS = 100 }; /* some microseconds: less than waking another thread takes */
+
+/* Not if it would have to be waited for: who does I/O for a table may have it. */
+static bool lock_soon(struct qcow2 *q)
+{
+	for (unsigned n = 0; n < SPINS; n++) {
+		if (!pthread_mutex_trylock(&q->lock))
+			return true;
+		__builtin_ia32_pause();
+	}
+	return false;
+}
+
 /* What tables that are in memory say of @off, noted for the next who asks. */
 static int look(struct qcow2 *q, uint64_t off, size_t len, struct fast_run *r, uint64_t *have)
 {
 	struct qc_run run = { .len = 0 };
 	int rc = -EAGAIN;
 
-	if (pthread_mutex_trylock(&q->lock))
+	if (!lock_soon(q))
 		return rc;
 	q->cache.held_only = true;
 	r->changes = atomic_load(&q->fast.changes);
@@ -94,7 +107,7 @@ static int settle(struct block_place *p, bool written, bool wait)
 
 	if (wait)
 		pthread_mutex_lock(&q->lock);
-	else if (pthread_mutex_trylock(&q->lock))
+	else if (!lock_soon(q))
 		return -EBUSY;
 	if (written)
 		rc = qc_apply_plan(q, &plan);
@@ -160,7 +173,7 @@ static int place_fresh(struct block_node *n, uint64_t off, size_t len, struct bl
 		return -EAGAIN;
 	rc = block_place_hold(p, &q->ranges, align_down(off, q->cluster_size),
 			      align_up(off + len, q->cluster_size), true);
-	if (rc || pthread_mutex_trylock(&q->lock))
+	if (rc || !lock_soon(q))
 		return -EAGAIN;
 	q->cache.held_only = true;
 	rc = take_fresh(q, off, len, p);
