@@ -18,6 +18,7 @@
 #include "src/cpu/engines.h"
 #include "src/cpu/kvm/kvm.h"
 #include "src/cpu/x86/access.h"
+#include "src/cpu/x86/apic.h"
 #include "src/cpu/x86/x86.h"
 #include "tests/unit/cmocka_all.h"
 
@@ -626,6 +627,77 @@ static void chips_in_kernel(void **state)
 	world_fini(&w);
 }
 
+/* Stands still, with its state ours and the device lock held. */
+static struct apic *stopped(struct world *w)
+{
+	cpus_pause(w->cpus);
+	bus_lock(w->bus);
+	cpus_sync(w->cpus);
+	return w->cpus->vcpu[0].x86->apic;
+}
+
+static void go_on(struct world *w, unsigned us)
+{
+	bus_unlock(w->bus);
+	cpus_resume(w->cpus);
+	usleep(us);
+}
+
+static void has_tick(struct apic *a, bool wanted)
+{
+	assert_int_equal(apic_mmio_read(a, 0x220, 4), wanted); /* IRR, vector 0x40 */
+	assert_int_equal(apic_mmio_read(a, 0x390, 4), 0);
+	if (wanted) {
+		assert_int_equal(apic_ack(a), 0x40);
+		apic_mmio_write(a, 0xb0, 0, 4);
+	}
+}
+
+/* A timer that runs out once gives one interrupt, whenever KVM and we take turns. */
+static void one_shot(void **state)
+{
+	static const enum cpus_irqchip chips[] = { CPUS_IRQCHIP_SPLIT, CPUS_IRQCHIP_KERNEL };
+
+	for (unsigned i = 0; i < array_size(chips); i++) {
+		struct world w;
+		struct apic *a;
+
+		world_make(&w, "kvm", t_spin, false, chips[i]);
+		a = stopped(&w);
+		apic_mmio_write(a, 0xf0, 0x1ff, 4);
+		apic_mmio_write(a, 0x320, 0x40, 4);
+		apic_mmio_write(a, 0x3e0, 0xb, 4);
+		/* While the guest runs, which has interrupts off. */
+		apic_mmio_write(a, 0x380, 1000000, 4);
+		go_on(&w, 40000);
+		has_tick(stopped(&w), true);
+		/* It had its interrupt. */
+		for (unsigned n = 0; n < 5; n++) {
+			go_on(&w, 3000);
+			has_tick(stopped(&w), false);
+			assert_int_equal(apic_mmio_read(a, 0x380, 4), 1000000);
+		}
+		/* While KVM has the state and nobody runs. */
+		apic_mmio_write(a, 0x380, 30000000, 4);
+		go_on(&w, 1000);
+		cpus_pause(w.cpus);
+		usleep(80000);
+		has_tick(stopped(&w), true);
+		/* Between the processor's state and the APIC's. */
+		apic_mmio_write(a, 0x380, 30000000, 4);
+		go_on(&w, 1000);
+		cpus_pause(w.cpus);
+		w.cpus->engine->sync(&w.cpus->vcpu[0]);
+		usleep(80000);
+		has_tick(stopped(&w), true);
+		go_on(&w, 3000);
+		has_tick(stopped(&w), false);
+		bus_unlock(w.bus);
+		assert_int_equal(w.failed, 0);
+		world_fini(&w);
+	}
+}
+
 /* The verdict that is remembered is the one that was found. */
 static void probe_twice(void **state)
 {
@@ -646,6 +718,7 @@ int main(void)
 		cmocka_unit_test(string_io),
 		cmocka_unit_test(mmio_and_rom),
 		cmocka_unit_test(chips_in_kernel),
+		cmocka_unit_test(one_shot),
 		cmocka_unit_test(doorbell),
 		cmocka_unit_test(late_writes),
 		cmocka_unit_test(fpu),

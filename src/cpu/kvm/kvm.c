@@ -503,6 +503,31 @@ static void settle(struct kvm_vcpu *k)
 	}
 }
 
+/* A signal that waits, and that KVM_RUN lets through (api 4.5), ends it before the guest is
+ * entered; immediate_exit would end it before anything else is done, too. */
+void kvm_touch(struct kvm_vcpu *k)
+{
+	union { struct kvm_signal_mask m; uint8_t all[sizeof(struct kvm_signal_mask) + 8]; }
+		none_blocked = { .m.len = 8 };
+	struct timespec now = { 0, 0 };
+	sigset_t kick, old;
+
+	sigemptyset(&kick);
+	sigaddset(&kick, KICK_SIGNAL);
+	if (kvm_ioctl(k->fd, KVM_SET_SIGNAL_MASK, &none_blocked) < 0)
+		return;
+	pthread_sigmask(SIG_BLOCK, &kick, &old);
+	pthread_kill(pthread_self(), KICK_SIGNAL);
+	__atomic_store_n(&k->run->immediate_exit, 0, __ATOMIC_SEQ_CST);
+	k->run->request_interrupt_window = 0;
+	if (enter(k) == 0)
+		kvm_handle_exit(k);
+	take_shared(k);
+	(void)sigtimedwait(&kick, NULL, &now);
+	pthread_sigmask(SIG_SETMASK, &old, NULL);
+	(void)kvm_ioctl(k->fd, KVM_SET_SIGNAL_MASK, NULL);
+}
+
 static void kvm_run(struct vcpu *v)
 {
 	struct kvm_vcpu *k = v->engine_priv;

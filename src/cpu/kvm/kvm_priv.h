@@ -76,6 +76,10 @@ struct kvm_vcpu {
 	/* Split, kernel: the TSC deadline waits for the guest's TSC. */
 	uint64_t deadline;
 	bool deadline_due;
+	/* ... the timer, in one-shot mode: its initial count, which KVM was not told because
+	 * it has run out; it counted when the vCPU's state was taken. */
+	uint32_t initial_kept;
+	bool counted;
 	int64_t tsc_offset_loaded; /* what x86->tsc_offset was then */
 	/* Counters for statistics. */
 	uint64_t exits, steps, injected, kicks;
@@ -83,6 +87,10 @@ struct kvm_vcpu {
 	int64_t window_ns;
 	unsigned window_steps;
 };
+
+/* kvm.c: enters KVM, which looks at what is due and comes out before the guest runs. Any
+ * thread, with the vCPU standing still. */
+void kvm_touch(struct kvm_vcpu *k);
 
 /* A request that has no business failing: 0 or -errno, interrupted calls repeated. */
 int kvm_ioctl(int fd, unsigned long request, void *arg);
@@ -105,6 +113,8 @@ void kvm_irqs_fini(struct kvm_vm *vm);
 int must_check kvm_irqs_load(struct kvm_vm *vm, struct err *err);
 void kvm_irqs_store(struct cpus *s);
 int must_check kvm_lapic_deadline(struct kvm_vcpu *k, struct err *err);
+/* Before the vCPU's state is taken: a tick that KVM holds back gets among it. */
+void kvm_lapic_tick(struct kvm_vcpu *k);
 void kvm_msi(struct cpus *s, uint64_t addr, uint32_t data);
 
 /* chips.c: the 8259s and the I/O APIC. Device lock and irq_lock held. */

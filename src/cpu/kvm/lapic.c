@@ -23,12 +23,58 @@
 #define MSR_APIC_BASE 0x1bu
 #define MSR_TSC_DEADLINE 0x6e0u
 
+static int page_read(struct kvm_vcpu *k, uint32_t reg[APIC_PAGE_REGS])
+{
+	struct kvm_lapic_state s;
+	int ret = kvm_ioctl(k->fd, KVM_GET_LAPIC, &s);
+
+	for (unsigned n = 0; n < APIC_PAGE_REGS && ret == 0; n++)
+		reg[n] = ld_le32(s.regs + n * 16);
+	return ret;
+}
+
+/*
+ * When its timer runs out KVM notes that beside the registers, and makes an interrupt of it
+ * when the vCPU is entered next. One that ran out before this is asked for by entering;
+ * one that does so afterwards, but before apic_store(), shows by its count.
+ */
+void kvm_lapic_tick(struct kvm_vcpu *k)
+{
+	uint32_t reg[APIC_PAGE_REGS];
+	enum apic_page_timer t;
+
+	k->counted = false;
+	if (k->vm->irqchip == CPUS_IRQCHIP_USER || !atomic_load(&k->vm->irqs_loaded) ||
+	    page_read(k, reg) < 0)
+		return;
+	t = apic_page_timer(reg);
+	k->counted = t == APIC_PAGE_ONCE;
+	if (t == APIC_PAGE_OUT || t == APIC_PAGE_OVER)
+		kvm_touch(k);
+}
+
+/* What page_read() cannot tell. */
+static void page_complete(struct kvm_vcpu *k, uint32_t reg[APIC_PAGE_REGS])
+{
+	uint32_t *initial = apic_page_initial(reg);
+
+	if (k->counted && apic_page_timer(reg) == APIC_PAGE_OUT)
+		apic_page_tick(reg);
+	if (!*initial && k->initial_kept) {
+		*initial = k->initial_kept;
+		if (apic_page_timer(reg) != APIC_PAGE_OUT)
+			*initial = 0; /* the guest made something else of it */
+	}
+	k->counted = false;
+	k->initial_kept = 0;
+}
+
 /* IA32_APIC_BASE first: how the page shows the ID follows from it. */
 static int apic_load(struct kvm_vcpu *k)
 {
 	struct apic *a = k->v->x86->apic;
 	struct kvm_lapic_state s = { { 0 } };
-	uint32_t reg[APIC_PAGE_REGS];
+	uint32_t reg[APIC_PAGE_REGS], *initial = apic_page_initial(reg);
 	uint64_t base = 0;
 	int ret;
 
@@ -36,8 +82,10 @@ static int apic_load(struct kvm_vcpu *k)
 		(void)kvm_msr_set(k, MSR_APIC_BASE, base);
 	apic_page_get(a, reg, &k->deadline);
 	k->deadline_due = true;
+	/* KVM takes a count that has run out for one that is running out just now. */
+	k->initial_kept = apic_page_timer(reg) == APIC_PAGE_OUT ? *initial : 0;
 	for (unsigned n = 0; n < APIC_PAGE_REGS; n++)
-		st_le32(s.regs + n * 16, reg[n]);
+		st_le32(s.regs + n * 16, k->initial_kept && &reg[n] == initial ? 0 : reg[n]);
 	ret = kvm_ioctl(k->fd, KVM_SET_LAPIC, &s);
 	if (ret < 0)
 		apic_page_set(a, reg, base, k->deadline); /* ours goes on */
@@ -59,17 +107,15 @@ int kvm_lapic_deadline(struct kvm_vcpu *k, struct err *err)
 
 static void apic_store(struct kvm_vcpu *k)
 {
-	struct kvm_lapic_state s;
 	uint32_t reg[APIC_PAGE_REGS];
 	uint64_t base, deadline = k->deadline;
 
-	if (kvm_ioctl(k->fd, KVM_GET_LAPIC, &s) < 0 || kvm_msr_get(k, MSR_APIC_BASE, &base) < 0) {
+	if (page_read(k, reg) < 0 || kvm_msr_get(k, MSR_APIC_BASE, &base) < 0) {
 		log_error(k->v->cpus->log, "KVM does not give the local APIC of vCPU %u back",
 			  k->v->index);
 		return;
 	}
-	for (unsigned n = 0; n < APIC_PAGE_REGS; n++)
-		reg[n] = ld_le32(s.regs + n * 16);
+	page_complete(k, reg);
 	if (!k->deadline_due && kvm_msr_get(k, MSR_TSC_DEADLINE, &deadline) < 0)
 		deadline = 0;
 	k->deadline_due = false;

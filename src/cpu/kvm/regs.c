@@ -397,10 +397,12 @@ int kvm_store(struct kvm_vcpu *k, struct err *err)
 {
 	struct x86_cpu *c = k->v->x86;
 	struct kvm_regs r;
-	/* First of all: an INIT or SIPI that waits is taken in by asking for this, and
-	 * changes what is asked for next. */
-	int ret = mp_store(k);
+	int ret;
 
+	kvm_lapic_tick(k);
+	/* Before the rest: an INIT or SIPI that waits is taken in by asking for this, and
+	 * changes what is asked for next. */
+	ret = mp_store(k);
 	if (ret == 0)
 		ret = kvm_ioctl(k->fd, KVM_GET_REGS, &r);
 	if (ret == 0) {

@@ -91,6 +91,12 @@ void apic_nmi(struct cpus *s);
 void apic_page_get(struct apic *a, uint32_t reg[APIC_PAGE_REGS], uint64_t *deadline);
 void apic_page_set(struct apic *a, const uint32_t reg[APIC_PAGE_REGS], uint64_t base,
 		   uint64_t deadline);
+/* Its timer, if it counts down (deadlines are not the page's). ONCE: has an interrupt to
+ * come; OUT: had it; OVER: goes round. */
+enum apic_page_timer { APIC_PAGE_NONE, APIC_PAGE_ONCE, APIC_PAGE_OUT, APIC_PAGE_OVER };
+enum apic_page_timer apic_page_timer(const uint32_t reg[APIC_PAGE_REGS]);
+uint32_t *apic_page_initial(uint32_t reg[APIC_PAGE_REGS]); /* count */
+void apic_page_tick(uint32_t reg[APIC_PAGE_REGS]); /* its interrupt comes */
 
 extern const struct state_desc apic_state; /* of a struct apic */
 

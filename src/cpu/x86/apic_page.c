@@ -30,9 +30,13 @@ void apic_page_get(struct apic *a, uint32_t reg[APIC_PAGE_REGS], uint64_t *deadl
 	reg[APIC_TIMER_CURRENT] = apic_timer_current_locked(a);
 	reg[APIC_DIVIDE] = a->divide;
 	*deadline = a->tsc_deadline;
-	/* It counts elsewhere now. */
-	if (a->timer.vt)
+	if (a->timer.vt) {
+		/* As long as its interrupt has not come it has not run out. */
+		if (!reg[APIC_TIMER_CURRENT] && vtimer_armed(&a->timer))
+			reg[APIC_TIMER_CURRENT] = 1;
+		/* It counts elsewhere now. */
 		vtimer_cancel(&a->timer);
+	}
 	pthread_mutex_unlock(&a->lock);
 }
 
@@ -59,4 +63,28 @@ void apic_page_set(struct apic *a, const uint32_t reg[APIC_PAGE_REGS], uint64_t 
 	apic_timer_go_on_locked(a, reg[APIC_TIMER_INITIAL], reg[APIC_TIMER_CURRENT], deadline);
 	apic_recheck_locked(a);
 	pthread_mutex_unlock(&a->lock);
+}
+
+enum apic_page_timer apic_page_timer(const uint32_t reg[APIC_PAGE_REGS])
+{
+	uint32_t mode = reg[APIC_LVT_TIMER] & APIC_LVT_TIMER_MODE;
+
+	if (!reg[APIC_TIMER_INITIAL] || (mode && mode != APIC_LVT_PERIODIC))
+		return APIC_PAGE_NONE;
+	if (mode)
+		return APIC_PAGE_OVER;
+	return reg[APIC_TIMER_CURRENT] ? APIC_PAGE_ONCE : APIC_PAGE_OUT;
+}
+
+uint32_t *apic_page_initial(uint32_t reg[APIC_PAGE_REGS])
+{
+	return &reg[APIC_TIMER_INITIAL];
+}
+
+void apic_page_tick(uint32_t reg[APIC_PAGE_REGS])
+{
+	uint32_t lvt = reg[APIC_LVT_TIMER], vector = lvt & 0xff;
+
+	if (!(lvt & APIC_LVT_MASKED) && vector >= 16)
+		reg[APIC_IRR + vector / 32] |= 1u << vector % 32;
 }
