@@ -39,11 +39,12 @@ asm(".text\n"
     "	sti\n"
     "1:	hlt\n	cmpw $5, 0x7e00\n	jb 1b\n"
     "	cli\n"
+    "	mov $0xff, %al\n	out %al, $0x21\n"
     "	mov %cr0, %eax\n	or $1, %al\n	mov %eax, %cr0\n"
     "	ljmpl $0x08, $" AT(l_up) "\n"
-    /* The fifth masks its line, however long it takes to get to CLI. */
-    "l_tick:	push %ax\n	incw 0x7e00\n	cmpw $5, 0x7e00\n	jb 1f\n"
-    "	mov $0xff, %al\n	out %al, $0x21\n"
+    /* Five count, however long it takes to get to CLI; they go on, for one may come just
+     * before HLT. */
+    "l_tick:	push %ax\n	cmpw $5, 0x7e00\n	jae 1f\n	incw 0x7e00\n"
     "1:	mov $0x20, %al\n	out %al, $0x20\n	pop %ax\n	iret\n"
     ".code32\n"
     "l_up:	mov $0x18, %eax\n	mov %ax, %ds\n	mov %ax, %es\n	mov %ax, %ss\n"
