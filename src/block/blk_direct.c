@@ -20,7 +20,9 @@
 #include "src/base/bits.h"
 #include "src/block/blk_priv.h"
 
-enum { RING_ENTRIES = 256 };
+/* SETTLE_MAX: of larger writes that make an image grow the host's part takes long enough for
+ * the pool's threads to do the rest meanwhile. */
+enum { RING_ENTRIES = 256, SETTLE_MAX = 16384 };
 
 static bool all_done(const struct blk_req *r, ssize_t n)
 {
@@ -50,6 +52,7 @@ static struct blk_req *next_write(struct blk *b)
 
 static bool place(struct blk *b, struct blk_req *r)
 {
+	r->place.settles = r->len <= SETTLE_MAX;
 	return !block_place(b->c.node, r->off, r->len, r->op == BLK_WRITE, &r->place);
 }
 

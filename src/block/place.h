@@ -20,6 +20,7 @@ struct block_place {
 	uint64_t off; /* in its file; all of the bytes in a row from there */
 	bool direct;  /* past the host's page cache */
 	size_t align; /* of memory: what the file asks for, 1: anything goes */
+	bool settles; /* asked with: it may be one that has to be settled */
 	/* What the format has to do once the bytes are there, or are known not to come. NULL:
 	 * nothing, or it is done. */
 	int (*settle)(struct block_place *p, bool written, bool wait);

@@ -80,7 +80,7 @@ static struct block_node *make(const struct image *im, char path[256])
 
 static bool has_place(struct block_node *n, uint64_t off, size_t len, bool write)
 {
-	struct block_place p;
+	struct block_place p = { .settles = true };
 
 	if (block_place(n, off, len, write, &p))
 		return false;
@@ -102,7 +102,7 @@ static void test_bytes(void **state)
 	for (size_t i = 0; i < sizeof(images) / sizeof(images[0]); i++) {
 		char path[256];
 		struct block_node *n = make(&images[i], path);
-		struct block_place p;
+		struct block_place p = { .settles = true };
 
 		fill(want, sizeof(want), (uint8_t)i);
 		assert_int_equal(block_pwrite(n, 3 * MIB, want, sizeof(want)), 0);
@@ -203,7 +203,7 @@ static void test_held(void **state)
 	for (size_t i = 0; i < sizeof(held) / sizeof(held[0]); i++) {
 		char path[256];
 		struct zeroing z = { make(&held[i], path), false };
-		struct block_place p;
+		struct block_place p = { .settles = true };
 		pthread_t t;
 
 		assert_int_equal(block_pwrite(z.n, 0, buf, sizeof(buf)), 0);
@@ -230,7 +230,7 @@ static void test_chain(void **state)
 	struct op_env env = { 0 };
 	char path[2][256];
 	struct block_node *n = make(&base, path[0]);
-	struct block_place p;
+	struct block_place p = { .settles = true };
 
 	fill(buf, sizeof(buf), 5);
 	assert_int_equal(block_pwrite(n, 65536, buf, sizeof(buf)), 0);
@@ -256,7 +256,7 @@ static void test_chain(void **state)
  */
 static void put(struct block_node *n, uint64_t off, const uint8_t *buf, size_t len)
 {
-	struct block_place p;
+	struct block_place p = { .settles = true };
 
 	assert_int_equal(block_place(n, off, len, true, &p), 0);
 	assert_int_equal(pwrite(p.fd, buf, len, (off_t)p.off), (ssize_t)len);
@@ -294,7 +294,7 @@ static void test_fresh(void **state)
 
 	fill(buf, sizeof(buf), 7);
 	for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++) {
-		struct block_place p, q;
+		struct block_place p = { .settles = true }, q = p;
 		char path[256];
 		struct block_node *n = make(&kinds[i], path);
 
@@ -390,7 +390,7 @@ static void test_settle_later(void **state)
 {
 	static const struct image plain = { "qcow2", NULL, false };
 	static uint8_t buf[65536];
-	struct block_place p;
+	struct block_place p = { .settles = true };
 	struct qcow2 *q;
 	char path[256];
 	struct block_node *n = make(&plain, path);

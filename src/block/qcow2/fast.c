@@ -168,7 +168,7 @@ static int place_fresh(struct block_node *n, uint64_t off, size_t len, struct bl
 	int rc;
 
 	/* Of writes past the host's cache a thread hears that does not wait for tables. */
-	if (q->ext_l2 || q->data != q->file || !q->file->desc->place ||
+	if (!p->settles || q->ext_l2 || q->data != q->file || !q->file->desc->place ||
 	    n->cache == BLOCK_CACHE_NONE || n->cache == BLOCK_CACHE_DIRECTSYNC)
 		return -EAGAIN;
 	rc = block_place_hold(p, &q->ranges, align_down(off, q->cluster_size),
