@@ -116,6 +116,28 @@ def snapshots(d, one, two, fmt, o):
         raise Bad("convert -l gives another disk than the snapshot's")
 
 
+def long_table(d, bits):
+    """A first table of more clusters in a row than one block of counts has."""
+    img, old = d / "long.qcow2", d / "old.qcow2"
+    io = lambda *c: subprocess.run([MODEL_WRITE, "-f", "qcow2", *sum((["-c", x] for x in c), []), img],
+                                   check=True, capture_output=True)
+    call(OURS, "create", "-f", "qcow2", "-o", f"cluster_size=512,refcount_bits={bits}", img, "3G")
+    io("write -P 1 100000 70000", "write -P 2 3000000000 70000")
+    call(OURS, "snapshot", "-c", "first", img)
+    shutil.copy(img, old)
+    io("write -P 3 120000 9000", "write -P 4 3000010000 9000", "write -P 5 1500000000 9000")
+    for tool in (THEIRS, OURS):
+        check(tool, img, "qcow2")
+    call(OURS, "resize", img, "5G")
+    call(OURS, "resize", "--shrink", img, "3G")
+    call(THEIRS, "snapshot", "-a", "first", img)
+    same(d, THEIRS, img, "qcow2", old, "qcow2")
+    call(OURS, "snapshot", "-d", "first", img)
+    for tool in (THEIRS, OURS):
+        check(tool, img, "qcow2")
+    same(d, OURS, img, "qcow2", old, "qcow2")
+
+
 def chain(d, one, two, fmt, o):
     """Overlays made, rebased and committed by either."""
     base, mid, top = d / "base.raw", d / f"mid.{fmt}", d / f"top.{fmt}"
@@ -339,6 +361,8 @@ def main():
     for o in ("", "cluster_size=4096", "compat=v2", "extended_l2=on", "refcount_bits=8"):
         for a, b, who in ((OURS, THEIRS, "ours"), (THEIRS, OURS, "theirs")):
             jobs.append((f"snapshots qcow2 {o} {who} first", snapshots, a, b, "qcow2", o))
+    for bits in ("16", "64", "2"):
+        jobs.append((f"long table, counts of {bits} bits", long_table, bits))
     for o in ("", "extended_l2=on", "cluster_size=4096", "compat=v2"):
         for a, b, who in ((OURS, THEIRS, "ours"), (THEIRS, OURS, "theirs")):
             jobs.append((f"chain qcow2 {o} {who} first", chain, a, b, "qcow2", o))

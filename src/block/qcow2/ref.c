@@ -318,12 +318,68 @@ static int next_free(struct qcow2 *q, uint64_t from, uint64_t *out)
 	return -EFBIG;
 }
 
+/* The first range of clusters behind all that is used which has no block, as have @n - 1
+ * behind it; the table reaches over them. */
+static int unused_ranges(struct qcow2 *q, uint64_t n, uint64_t *first)
+{
+	uint64_t idx = (q->used_end + low_mask(q->rb_bits)) >> q->rb_bits, block;
+
+	for (uint64_t i = 0; i < n; i++) {
+		int rc = block_of(q, (idx + i) << q->rb_bits, &block);
+
+		if (rc)
+			return rc;
+		if (block) {
+			idx += i + 1;
+			i = (uint64_t)-1; /* from there again */
+		}
+	}
+	*first = idx;
+	return idx + n > q->rt_size ? grow_table(q, idx + n) : 0;
+}
+
+/* More in a row than there are between two blocks where those stand by themselves: here all
+ * that count the row stand before it. */
+static int alloc_long(struct qcow2 *q, uint64_t want, uint64_t *off)
+{
+	uint64_t blocks = 1, first, start, total, size;
+	int rc;
+
+	while (blocks << q->rb_bits < blocks + want)
+		blocks++;
+	do {
+		size = q->rt_size;
+		rc = unused_ranges(q, blocks, &first);
+	} while (!rc && q->rt_size != size); /* the longer table stands somewhere */
+	total = blocks + want;
+	start = first << q->rb_bits;
+	if (!rc && is_table(q, start << q->cluster_bits, total << q->cluster_bits))
+		return qc_corrupt(q);
+	for (uint64_t i = 0; i < blocks && !rc; i++)
+		rc = blank_cluster(q, (start + i) << q->cluster_bits);
+	for (uint64_t i = 0; i < total && !rc; i++)
+		rc = put_in_block(q, (start + (i >> q->rb_bits)) << q->cluster_bits, start + i, 1);
+	for (uint64_t i = 0; i < blocks && !rc; i++)
+		rc = qc_meta_set64(q, QC_REFTABLE, q->rt_off + (first + i) * 8,
+				   (start + i) << q->cluster_bits);
+	if (rc)
+		return rc;
+	q->used_end = max_of(q->used_end, start + total);
+	*off = (start + blocks) << q->cluster_bits;
+	return 0;
+}
+
 int qc_alloc(struct qcow2 *q, uint64_t want, bool exact, uint64_t *off, uint64_t *got)
 {
 	uint64_t start, n, c, at = q->free_hint;
 	bool first = true;
 	int rc;
 
+	if (exact && want >= 1ULL << q->rb_bits) {
+		if (got)
+			*got = want;
+		return alloc_long(q, want, off);
+	}
 	for (;;) {
 		rc = next_free(q, at, &start);
 		if (rc)
