@@ -70,6 +70,27 @@ static void rig_init(struct rig *g, enum blk_aio aio, enum block_cache cache)
 	}
 }
 
+static struct block_node *open_qcow2(unsigned flags, enum block_cache cache)
+{
+	struct block_open_opts o = { .format = "qcow2", .flags = flags, .cache = cache };
+	struct block_node *n;
+
+	assert_int_equal(block_open(path, &o, &n, NULL), 0);
+	return n;
+}
+
+/* The same with a new qcow2 image; @opt: of the format, or NULL. */
+static void rig_init_qcow2(struct rig *g, enum blk_aio aio, enum block_cache cache, const char *opt)
+{
+	struct block_create c = { .path = path, .len = DISK, .overwrite = true, .opts = &opt,
+				  .nopts = opt != NULL };
+
+	rig_init(g, aio, cache);
+	assert_int_equal(blk_change(g->blk, NULL), 0);
+	assert_int_equal(block_create(block_format("qcow2"), &c, NULL), 0);
+	assert_int_equal(blk_change(g->blk, open_qcow2(BLOCK_OPEN_WRITE, cache)), 0);
+}
+
 static void stop(void *loop) { loop_stop(loop); }
 
 static void rig_fini(struct rig *g)
@@ -211,18 +232,11 @@ static void test_model_qcow2(void **state)
 	uint8_t *all = malloc(DISK);
 
 	for (unsigned i = 0; i < 8; i++) {
-		struct block_open_opts o = { .format = "qcow2", .flags = BLOCK_OPEN_WRITE,
-					     .cache = i & 2 ? BLOCK_CACHE_UNSAFE : BLOCK_CACHE_WRITEBACK };
-		struct block_create c = { .path = path, .len = DISK, .overwrite = true,
-					  .opts = &sizes[i & 1], .nopts = 1 };
 		struct block_check found = { .errors = 0 };
 		struct block_node *n;
 
-		rig_init(g, BLK_AIO_AUTO, o.cache);
-		assert_int_equal(blk_change(g->blk, NULL), 0);
-		assert_int_equal(block_create(block_format("qcow2"), &c, NULL), 0);
-		assert_int_equal(block_open(path, &o, &n, NULL), 0);
-		assert_int_equal(blk_change(g->blk, n), 0);
+		rig_init_qcow2(g, BLK_AIO_AUTO, i & 2 ? BLOCK_CACHE_UNSAFE : BLOCK_CACHE_WRITEBACK,
+			       sizes[i & 1]);
 		g->in_a_row = i & 4;
 		g->rng = 100 + i;
 		g->left = 1500;
@@ -231,8 +245,7 @@ static void test_model_qcow2(void **state)
 			loop_run(g->loop);
 		assert_int_equal(g->left, 0);
 		rig_fini(g);
-		o.flags = 0;
-		assert_int_equal(block_open(path, &o, &n, NULL), 0);
+		n = open_qcow2(0, BLOCK_CACHE_WRITEBACK);
 		assert_int_equal(block_pread(n, 0, all, DISK), 0);
 		assert_memory_equal(all, g->model, DISK);
 		assert_int_equal(n->desc->check(n, 0, &found, NULL), 0);
@@ -246,19 +259,13 @@ static void test_model_qcow2(void **state)
 /* The file cannot grow any more: what was not written in full is not there, nor lost. */
 static void test_no_room(void **state)
 {
-	struct block_open_opts o = { .format = "qcow2", .flags = BLOCK_OPEN_WRITE };
-	struct block_create c = { .path = path, .len = DISK, .overwrite = true };
 	struct block_check found = { .errors = 0 };
 	struct rlimit old, little = { 3 << 18, 3 << 18 };
 	struct rig *g = malloc(sizeof(*g));
 	uint8_t *all = malloc(DISK);
 	struct block_node *n;
 
-	rig_init(g, BLK_AIO_AUTO, o.cache);
-	assert_int_equal(blk_change(g->blk, NULL), 0);
-	assert_int_equal(block_create(block_format("qcow2"), &c, NULL), 0);
-	assert_int_equal(block_open(path, &o, &n, NULL), 0);
-	assert_int_equal(blk_change(g->blk, n), 0);
+	rig_init_qcow2(g, BLK_AIO_AUTO, BLOCK_CACHE_WRITEBACK, NULL);
 	signal(SIGXFSZ, SIG_IGN);
 	assert_int_equal(getrlimit(RLIMIT_FSIZE, &old), 0);
 	little.rlim_max = old.rlim_max;
@@ -272,8 +279,7 @@ static void test_no_room(void **state)
 	assert_int_equal(setrlimit(RLIMIT_FSIZE, &old), 0);
 	assert_true(g->failed > 20);
 	rig_fini(g);
-	o.flags = 0;
-	assert_int_equal(block_open(path, &o, &n, NULL), 0);
+	n = open_qcow2(0, BLOCK_CACHE_WRITEBACK);
 	assert_int_equal(block_pread(n, 0, all, DISK), 0);
 	/* Of a write that failed any part may be there, or none. */
 	for (unsigned i = 0; i < DISK; i++)
@@ -308,17 +314,10 @@ static void one(struct rig *g, enum blk_op op, uint64_t off, uint64_t len)
 /* Whoever follows what is written hears of all of it, also of what waited for its place. */
 static void test_followed(void **state)
 {
-	struct block_open_opts o = { .format = "qcow2", .flags = BLOCK_OPEN_WRITE };
-	struct block_create c = { .path = path, .len = DISK, .overwrite = true };
 	struct rig *g = malloc(sizeof(*g));
 	struct dirty *d = dirty_new(DISK, 4096);
-	struct block_node *n;
 
-	rig_init(g, BLK_AIO_AUTO, o.cache);
-	assert_int_equal(blk_change(g->blk, NULL), 0);
-	assert_int_equal(block_create(block_format("qcow2"), &c, NULL), 0);
-	assert_int_equal(block_open(path, &o, &n, NULL), 0);
-	assert_int_equal(blk_change(g->blk, n), 0);
+	rig_init_qcow2(g, BLK_AIO_AUTO, BLOCK_CACHE_WRITEBACK, NULL);
 	assert_int_equal(blk_track(g->blk, d), 0);
 	one(g, BLK_WRITE, 0, 4096);
 	blk_drain(g->blk);
@@ -366,16 +365,8 @@ static void test_waiting(void **state)
 
 	alarm(60);
 	for (unsigned i = 0; i < 6; i++) {
-		struct block_open_opts o = { .format = "qcow2", .flags = BLOCK_OPEN_WRITE,
-					     .cache = i & 1 ? BLOCK_CACHE_NONE : BLOCK_CACHE_WRITEBACK };
-		struct block_create c = { .path = path, .len = DISK, .overwrite = true };
-		struct block_node *n;
-
-		rig_init(g, i < 4 ? BLK_AIO_AUTO : BLK_AIO_THREADS, o.cache);
-		assert_int_equal(blk_change(g->blk, NULL), 0);
-		assert_int_equal(block_create(block_format("qcow2"), &c, NULL), 0);
-		assert_int_equal(block_open(path, &o, &n, NULL), 0);
-		assert_int_equal(blk_change(g->blk, n), 0);
+		rig_init_qcow2(g, i < 4 ? BLK_AIO_AUTO : BLK_AIO_THREADS,
+			       i & 1 ? BLOCK_CACHE_NONE : BLOCK_CACHE_WRITEBACK, NULL);
 		one(g, BLK_WRITE, 0, 4096);
 		blk_drain(g->blk);
 		blk_plug(g->blk);
@@ -399,19 +390,11 @@ static void test_waiting(void **state)
 static void test_beside(void **state)
 {
 	struct rig *a = malloc(sizeof(*a)), *b = malloc(sizeof(*b));
-	struct block_open_opts o = { .format = "qcow2", .flags = BLOCK_OPEN_WRITE,
-				     .cache = BLOCK_CACHE_NONE };
-	struct block_create c = { .path = path, .len = DISK, .overwrite = true };
-	struct block_node *n;
 
 	alarm(60);
 	rig_init(a, BLK_AIO_AUTO, BLOCK_CACHE_WRITEBACK);
 	assert_int_equal(blk_change(a->blk, NULL), 0);
-	rig_init(b, BLK_AIO_AUTO, BLOCK_CACHE_NONE);
-	assert_int_equal(blk_change(b->blk, NULL), 0);
-	assert_int_equal(block_create(block_format("qcow2"), &c, NULL), 0);
-	assert_int_equal(block_open(path, &o, &n, NULL), 0);
-	assert_int_equal(blk_change(b->blk, n), 0);
+	rig_init_qcow2(b, BLK_AIO_AUTO, BLOCK_CACHE_NONE, NULL);
 	one(b, BLK_WRITE, 0, 4096);
 	blk_drain(b->blk);
 	one(b, BLK_READ, 0, 4096);
