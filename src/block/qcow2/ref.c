@@ -186,8 +186,10 @@ static int grow_table(struct qcow2 *q, uint64_t need)
 		rc = qc_commit(q, true);
 	if (!rc)
 		rc = qc_sync(q);
-	if (rc)
+	if (rc) { /* it is nobody's, and its clusters may become anything */
+		qc_meta_forget(q, start << q->cluster_bits, total << q->cluster_bits);
 		return rc;
+	}
 	q->rt_off = start << q->cluster_bits;
 	q->rt_size = clusters * per;
 	q->used_end = max_of(q->used_end, start + total);
@@ -324,14 +326,15 @@ static int unused_ranges(struct qcow2 *q, uint64_t n, uint64_t *first)
 {
 	uint64_t idx = (q->used_end + low_mask(q->rb_bits)) >> q->rb_bits, block;
 
-	for (uint64_t i = 0; i < n; i++) {
-		int rc = block_of(q, (idx + i) << q->rb_bits, &block);
+	for (uint64_t free = 0; free < n;) {
+		int rc = block_of(q, (idx + free) << q->rb_bits, &block);
 
 		if (rc)
 			return rc;
+		free++;
 		if (block) {
-			idx += i + 1;
-			i = (uint64_t)-1; /* from there again */
+			idx += free;
+			free = 0;
 		}
 	}
 	*first = idx;
@@ -342,7 +345,7 @@ static int unused_ranges(struct qcow2 *q, uint64_t n, uint64_t *first)
  * that count the row stand before it. */
 static int alloc_long(struct qcow2 *q, uint64_t want, uint64_t *off)
 {
-	uint64_t blocks = 1, first, start, total, size;
+	uint64_t blocks = 1, told = 0, first, start, total, size;
 	int rc;
 
 	while (blocks << q->rb_bits < blocks + want)
@@ -359,11 +362,18 @@ static int alloc_long(struct qcow2 *q, uint64_t want, uint64_t *off)
 		rc = blank_cluster(q, (start + i) << q->cluster_bits);
 	for (uint64_t i = 0; i < total && !rc; i++)
 		rc = put_in_block(q, (start + (i >> q->rb_bits)) << q->cluster_bits, start + i, 1);
-	for (uint64_t i = 0; i < blocks && !rc; i++)
-		rc = qc_meta_set64(q, QC_REFTABLE, q->rt_off + (first + i) * 8,
-				   (start + i) << q->cluster_bits);
-	if (rc)
+	for (; told < blocks && !rc; told += !rc)
+		rc = qc_meta_set64(q, QC_REFTABLE, q->rt_off + (first + told) * 8,
+				   (start + told) << q->cluster_bits);
+	if (rc) {
+		/* Blocks that the table does not have, in clusters that no other one counts:
+		 * those may become anything. */
+		told <<= q->rb_bits;
+		if (told < blocks)
+			qc_meta_forget(q, (start + told) << q->cluster_bits,
+				       (blocks - told) << q->cluster_bits);
 		return rc;
+	}
 	q->used_end = max_of(q->used_end, start + total);
 	*off = (start + blocks) << q->cluster_bits;
 	return 0;
