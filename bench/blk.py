@@ -116,6 +116,28 @@ class DiskRunner(Runner):
         }[self.bus]
 
 
+def write_initrd(path, guest):
+    """The small guest's, with fio."""
+    with open(path, "wb") as out, open(guest + "/initramfs.cpio.gz", "rb") as base:
+        small = base.read()
+        out.write(small + b"\0" * (-len(small) % 4) + fio_initramfs(fio_tree() + "/root"))
+
+
+def fio(machine, disk, job, seconds):
+    """What is compared of @job: requests or MiB a second."""
+    options, unit = JOBS[job]
+    code, out = machine.sh("fio --name=x --filename=%s --direct=1 --ioengine=libaio "
+                           "--time_based --runtime=%d --ramp_time=1 --randrepeat=1 --norandommap "
+                           "--output-format=terse --terse-version=3 %s" % (
+                               disk, seconds, options), 60 + seconds * 4)
+    line = next((x for x in out.splitlines() if x.startswith("3;fio-")), None)
+    if code or not line:
+        raise Failure("fio failed: " + out[-300:])
+    f = line.split(";")
+    base = 5 if "read" in job else 46  # KiB, KiB/s, requests/s
+    return float(f[base + 2]) if unit == "iops" else float(f[base + 1]) / 1024
+
+
 def measure(runner, guest, initrd, args):
     """{job: figure} of one machine."""
     results = {}
@@ -124,27 +146,15 @@ def measure(runner, guest, initrd, args):
                  append="console=ttyS0 quiet") as m:
         m.wait_prompt(300)
         m.sh("export LD_LIBRARY_PATH=/usr/lib/fio; test -b %s" % disk)
-        for name, (options, unit) in JOBS.items():
+        for name in JOBS:
             if args.only and name not in args.only.split(","):
                 continue
             before = m.cpu_seconds()
-            code, out = m.sh("fio --name=x --filename=%s --direct=1 --ioengine=libaio "
-                             "--time_based --runtime=%d --ramp_time=1 --randrepeat=1 --norandommap "
-                             "--output-format=terse --terse-version=3 %s" % (
-                                 disk, args.seconds, options), 60 + args.seconds * 4)
-            line = next((x for x in out.splitlines() if x.startswith("3;fio-")), None)
-            if code or not line:
-                raise Failure("fio failed: " + out[-300:])
-            f = line.split(";")
-            base = 5 if "read" in name else 46  # KiB, KiB/s, requests/s
+            results[name] = fio(m, disk, name, args.seconds)
             if args.per_cpu:
                 # What a second of the host's CPU does: tells more where others use it, too.
-                spent = m.cpu_seconds() - before
                 ran = args.seconds + 1  # with the ramp
-                results[name] = float(f[base + 2]) * ran / spent if unit == "iops" else \
-                    float(f[base + 1]) / 1024 * ran / spent
-                continue
-            results[name] = float(f[base + 2]) if unit == "iops" else float(f[base + 1]) / 1024
+                results[name] *= ran / (m.cpu_seconds() - before)
     return results
 
 
@@ -187,9 +197,7 @@ def main():
     systems, failed = {}, 0
     with tempfile.TemporaryDirectory(prefix="bothy-blk-") as work:
         initrd, image = work + "/initrd", work + "/disk.img"
-        with open(initrd, "wb") as out, open(guest + "/initramfs.cpio.gz", "rb") as base:
-            small = base.read()
-            out.write(small + b"\0" * (-len(small) % 4) + fio_initramfs(fio_tree() + "/root"))
+        write_initrd(initrd, guest)
         with open(image, "wb") as f:
             for _ in range(args.size):
                 f.write(os.urandom(1 << 20))

@@ -17,7 +17,7 @@ import subprocess
 import sys
 import tempfile
 
-from blk import JOBS, ROOT, fio_initramfs, fio_tree, say
+from blk import JOBS, ROOT, fio, say, write_initrd
 from machine import Failure, Machine, Runner, prepared_guest
 from pages import in_single_pages
 
@@ -38,22 +38,8 @@ class DisksRunner(Runner):
         return cmd
 
 
-def fio(machine, disk, job, seconds):
-    code, out = machine.sh("fio --name=x --filename=%s --direct=1 --ioengine=libaio "
-                           "--time_based --runtime=%d --ramp_time=1 --norandommap "
-                           "--output-format=terse --terse-version=3 %s" % (
-                               disk, seconds, JOBS[job][0]), 60 + seconds * 4)
-    line = next((x for x in out.splitlines() if x.startswith("3;fio-")), None)
-    if code or not line:
-        raise Failure("fio failed: " + out[-300:])
-    f = line.split(";")
-    base = 5 if "read" in job else 46  # KiB, KiB/s, requests/s
-    return float(f[base + 2]) if JOBS[job][1] == "iops" else float(f[base + 1]) / 1024
-
-
-def measure(runner, initrd, jobs, args):
+def measure(runner, guest, initrd, jobs, args):
     """{job: {disk: [figure of each turn]}}"""
-    guest = prepared_guest()
     names = [name for name, _, _ in runner.disks]
     seen = {job: {name: [] for name in names} for job in jobs}
     with Machine(runner, kernel=guest + "/vmlinuz", initrd=initrd, memory="1G", cpus=1,
@@ -137,15 +123,13 @@ def main():
     args = parse()
     with tempfile.TemporaryDirectory(prefix="bothy-formats-") as work:
         initrd, guest = work + "/initrd", prepared_guest()
-        with open(initrd, "wb") as out, open(guest + "/initramfs.cpio.gz", "rb") as base:
-            small = base.read()
-            out.write(small + b"\0" * (-len(small) % 4) + fio_initramfs(fio_tree() + "/root"))
+        write_initrd(initrd, guest)
         disks = images(work, args)
         for name in os.listdir(work):
             if name.startswith(("disk", "chain")):
                 in_single_pages(os.path.join(work, name))
         try:
-            seen = measure(DisksRunner(args.engine, args.build, disks), initrd,
+            seen = measure(DisksRunner(args.engine, args.build, disks), guest, initrd,
                            args.only.split(","), args)
         except Failure as e:
             say(str(e))
